@@ -1,0 +1,48 @@
+# `make run` and `make test` need nothing but Python >= 3.11, make and the package registries.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+PROTOS := $(wildcard proto/liquidation/v1/*.proto)
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types proto check format clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(READY) ## Start the service on 127.0.0.1:50051 (more flags: ARGS="--listen ...")
+	@$(BIN)/python server.py $(ARGS)
+
+test: $(READY) ## Run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## Ruff, buf lint, and whether generated files are fresh
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code --path proto/liquidation
+
+types: $(READY) ## Strict type check
+	$(BIN)/mypy
+
+proto: $(READY) ## Generate liquidation/v1 from proto/ again
+	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=. --pyi_out=. $(PROTOS)
+
+check: lint types test ## What CI runs
+
+format: $(READY) ## Format Python and proto files
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	$(BIN)/buf format --write --path proto/liquidation
+
+clean: ## Remove the environment and all caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[cli]' --group dev
+	@touch $@

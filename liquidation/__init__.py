@@ -1,0 +1,1 @@
+"""Liquidation request rules: may this liquidator take over these positions, now?"""

@@ -1,0 +1,300 @@
+"""Reading a request: texts to exact values, or the list of what is wrong with them.
+
+A request is read once. What `well_formed` refuses is found here, field by field; nothing that is
+read stands for a value that was not there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from liquidation.core.margin import margin_ratios
+from liquidation.core.model import (
+    Defect,
+    Liquidation,
+    Liquidator,
+    MarginAccount,
+    MarginPosition,
+    Position,
+    SymbolRatio,
+    Terms,
+    Tier,
+)
+from liquidation.core.numbers import ZERO, Ratio, parse_decimal
+from liquidation.core.policy import MAX_POSITIONS
+from liquidation.core.texts import (
+    LiquidatorText,
+    MarginAccountText,
+    MarginPositionText,
+    PositionText,
+    RequestText,
+    SnapshotText,
+    TermsText,
+)
+
+__all__ = ["MAX_ID", "Defects", "Intake", "read_liquidation", "read_request"]
+
+# Characters of an id; inclusive.
+MAX_ID: Final = 128
+# More defects than these are not told: the reply has to stay small.
+_MAX_DEFECTS: Final = 8
+# 0001-01-01 to 9999-12-31, the range of google.protobuf.Timestamp; inclusive.
+_TIME_RANGE: Final = range(-62_135_596_800, 253_402_300_800)
+_NANOSECONDS: Final = 1_000_000_000
+
+_TIERS: Final = {tier.value: tier for tier in Tier}
+
+
+class Defects:
+    """Collects what is wrong with a request: all are counted, the first few are told."""
+
+    __slots__ = ("count", "found")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.found: list[Defect] = []
+
+    def add(self, field: str, description: str) -> None:
+        """Notes a defect of `field`, a path such as `terms.symbols[2].symbol`."""
+        self.count += 1
+        if self.count <= _MAX_DEFECTS:
+            self.found.append(Defect(field, description))
+
+    def decimal(self, text: str, field: str) -> Decimal:
+        """The number that `text` stands for; 0 and a defect where it is none."""
+        number = parse_decimal(text)
+        if number is None:
+            problem = "up to 18 digits on each side of the point, such as 12.5"
+            self.add(field, f"must be a decimal of {problem}" if text else "is required")
+            return ZERO
+        return number
+
+    def positive(self, text: str, field: str) -> Decimal:
+        """As `decimal`, and a defect where the number is not above zero."""
+        known = self.count
+        number = self.decimal(text, field)
+        if number <= ZERO and self.count == known:
+            self.add(field, "must be above zero")
+        return number
+
+    def identifier(self, text: str, field: str, longest: int = MAX_ID) -> str:
+        """`text`, and a defect where it is not 1 to `longest` printable ASCII characters."""
+        if not (0 < len(text) <= longest and text.isascii() and text.isprintable()):
+            self.add(field, f"must be 1 to {longest} printable ASCII characters")
+        return text
+
+    def unique(self, symbols: Sequence[str], field: str) -> None:
+        """A defect where a symbol stands twice."""
+        if len(set(symbols)) != len(symbols):
+            self.add(field, "names a symbol twice")
+
+    def at_most(self, size: int, field: str) -> bool:
+        """Whether `size` entries are few enough, and a defect where they are not."""
+        if size > MAX_POSITIONS:
+            self.add(field, f"must have at most {MAX_POSITIONS} entries")
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """A request as read. With defects the values are None: nothing of it is to be used."""
+
+    terms: Terms | None = None
+    snapshot: Liquidation | None = None
+    liquidator: Liquidator | None = None
+    defects: tuple[Defect, ...] = ()
+
+
+def read_request(text: RequestText) -> Intake:
+    """All values of a request, or its defects."""
+    defects = Defects()
+    terms = _terms(text.terms, defects)
+    snapshot = liquidator = None
+    if text.snapshot is not None:
+        snapshot = _snapshot(text.snapshot, "liquidation", defects)
+        if text.snapshot.fields.liquidation_id != text.terms.liquidation_id:
+            defects.add("terms.liquidation_id", "must be that of the liquidation in the request")
+    if text.liquidator is not None:
+        liquidator = _liquidator(text.liquidator, text.terms.liquidator_id, defects)
+    if defects.count:
+        return Intake(defects=tuple(defects.found))
+    return Intake(terms, snapshot, liquidator)
+
+
+def read_liquidation(text: SnapshotText, path: str) -> Liquidation | tuple[Defect, ...]:
+    """The snapshot that `text` stands for, or its defects, with fields below `path`."""
+    defects = Defects()
+    snapshot = _snapshot(text, path, defects)
+    return tuple(defects.found) if snapshot is None else snapshot
+
+
+def _terms(text: TermsText, defects: Defects) -> Terms:
+    if text.liquidation_id <= 0:
+        defects.add("terms.liquidation_id", "must be above zero")
+    defects.identifier(text.liquidator_id, "terms.liquidator_id")
+    ratio, symbols = _ratios(text, defects)
+    extra = ZERO
+    if text.extra_liquidation_ratio:
+        extra = defects.decimal(text.extra_liquidation_ratio, "terms.extra_liquidation_ratio")
+    limits: dict[str, Decimal] = {}
+    if text.limit_price and defects.at_most(len(text.limit_price), "terms.limit_price"):
+        for symbol, price in text.limit_price.items():
+            defects.identifier(symbol, "terms.limit_price")
+            # The key is the caller's own text, so it is not made part of the path.
+            limits[symbol] = defects.decimal(price, "terms.limit_price")
+    return Terms(text.liquidation_id, text.liquidator_id, ratio, extra, symbols, limits)
+
+
+def _ratios(text: TermsText, defects: Defects) -> tuple[Decimal | None, tuple[SymbolRatio, ...]]:
+    path = "terms.symbols"
+    if not text.symbols:
+        return defects.decimal(text.ratio_qty_request, "terms.ratio_qty_request"), ()
+    if text.ratio_qty_request:
+        defects.add("terms.ratio_qty_request", "must not stand beside symbols")
+    if not defects.at_most(len(text.symbols), path):
+        return None, ()
+    symbols = tuple(
+        SymbolRatio(
+            defects.identifier(named.symbol, f"{path}[{index}].symbol"),
+            defects.decimal(named.ratio_qty_request, f"{path}[{index}].ratio_qty_request"),
+        )
+        for index, named in enumerate(text.symbols)
+    )
+    defects.unique([named.symbol for named in symbols], path)
+    return None, symbols
+
+
+def _snapshot(text: SnapshotText, path: str, defects: Defects) -> Liquidation | None:
+    known = defects.count
+    fields = text.fields
+    if fields.liquidation_id <= 0:
+        defects.add(f"{path}.liquidation_id", "must be above zero")
+    defects.identifier(fields.account_id, f"{path}.account_id")
+    tier = _TIERS.get(fields.tier)
+    if tier is None:
+        defects.add(f"{path}.tier", "must be TIER_LOW or TIER_HIGH")
+    if fields.revision < 1:
+        defects.add(f"{path}.revision", "must be 1 or more")
+    positions = _positions(fields.positions, f"{path}.positions", defects)
+    time_ns = _time(text.time, f"{path}.snapshot_time", defects)
+    account = None
+    if text.account is not None:
+        account = _account(text.account, f"{path}.account", defects, of_liquidator=False)
+    margin_ratio, maintenance = _margin(text, account, path, defects, sound=defects.count == known)
+    if defects.count > known or tier is None:
+        return None
+    return Liquidation(
+        liquidation_id=fields.liquidation_id,
+        account_id=fields.account_id,
+        tier=tier,
+        positions=positions,
+        margin_ratio=margin_ratio,
+        maintenance_margin_ratio=maintenance,
+        revision=fields.revision,
+        snapshot_time_ns=time_ns,
+        account=account,
+    )
+
+
+def _margin(
+    text: SnapshotText, account: MarginAccount | None, path: str, defects: Defects, *, sound: bool
+) -> tuple[Ratio, Ratio]:
+    fields = text.fields
+    if account is None:
+        return (
+            defects.decimal(fields.margin_ratio, f"{path}.margin_ratio"),
+            defects.positive(fields.maintenance_margin_ratio, f"{path}.maintenance_margin_ratio"),
+        )
+    for name in ("margin_ratio", "maintenance_margin_ratio"):
+        if getattr(fields, name):
+            defects.add(f"{path}.{name}", "must not stand beside account")
+    if not any(position.position_qty for position in account.positions):
+        defects.add(f"{path}.account.positions", "must have a position that is not zero")
+        return ZERO, ZERO
+    return margin_ratios(account) if sound else (ZERO, ZERO)
+
+
+def _positions(texts: Sequence[PositionText], path: str, defects: Defects) -> tuple[Position, ...]:
+    if not texts:
+        defects.add(path, "must have at least one entry")
+    if not defects.at_most(len(texts), path):
+        return ()
+    positions = tuple(
+        _position(text, f"{path}[{index}]", defects) for index, text in enumerate(texts)
+    )
+    defects.unique([position.symbol for position in positions], path)
+    return positions
+
+
+def _position(text: PositionText, path: str, defects: Defects) -> Position:
+    known = defects.count
+    quantity = defects.decimal(text.position_qty, f"{path}.position_qty")
+    if not quantity and defects.count == known:
+        defects.add(f"{path}.position_qty", "must not be zero")
+    return Position(
+        defects.identifier(text.symbol, f"{path}.symbol"),
+        quantity,
+        defects.positive(text.mark_price, f"{path}.mark_price"),
+    )
+
+
+def _time(time: tuple[int, int] | None, path: str, defects: Defects) -> int | None:
+    if time is None:
+        return None
+    seconds, nanoseconds = time
+    if seconds not in _TIME_RANGE or not 0 <= nanoseconds < _NANOSECONDS:
+        defects.add(path, "must be a time of the years 1 to 9999")
+    return seconds * _NANOSECONDS + nanoseconds
+
+
+def _liquidator(text: LiquidatorText, claimant: str, defects: Defects) -> Liquidator | None:
+    known = defects.count
+    defects.identifier(text.liquidator_id, "liquidator.liquidator_id")
+    if text.liquidator_id != claimant:
+        defects.add("liquidator.liquidator_id", "must be that of the terms")
+    if text.account is None:
+        defects.add("liquidator.account", "is required")
+        return None
+    account = _account(text.account, "liquidator.account", defects, of_liquidator=True)
+    return Liquidator(text.liquidator_id, account) if defects.count == known else None
+
+
+def _account(
+    text: MarginAccountText, path: str, defects: Defects, *, of_liquidator: bool
+) -> MarginAccount:
+    """A margin account. A liquidator's needs max_leverage, a liquidated one's every base_mmr."""
+    leverage = None
+    if text.max_leverage or of_liquidator:
+        leverage = defects.positive(text.max_leverage, f"{path}.max_leverage")
+    collateral = defects.decimal(text.collateral_value, f"{path}.collateral_value")
+    if not defects.at_most(len(text.positions), f"{path}.positions"):
+        return MarginAccount(collateral, (), leverage)
+    positions = tuple(
+        _margin_position(
+            position, f"{path}.positions[{index}]", defects, of_liquidator=of_liquidator
+        )
+        for index, position in enumerate(text.positions)
+    )
+    defects.unique([position.symbol for position in positions], f"{path}.positions")
+    return MarginAccount(collateral, positions, leverage)
+
+
+def _margin_position(
+    text: MarginPositionText, path: str, defects: Defects, *, of_liquidator: bool
+) -> MarginPosition:
+    base_mmr = None
+    if text.base_mmr or not of_liquidator:
+        base_mmr = defects.positive(text.base_mmr, f"{path}.base_mmr")
+    factor = defects.decimal(text.imr_factor, f"{path}.imr_factor")
+    if factor < ZERO:
+        defects.add(f"{path}.imr_factor", "must be zero or more")
+    return MarginPosition(
+        defects.identifier(text.symbol, f"{path}.symbol"),
+        defects.decimal(text.position_qty, f"{path}.position_qty"),
+        defects.positive(text.mark_price, f"{path}.mark_price"),
+        base_mmr,
+        defects.positive(text.base_imr, f"{path}.base_imr"),
+        factor,
+    )

@@ -1,0 +1,207 @@
+"""The policy: thresholds, modes and limits, as `rules.toml` sets them.
+
+Amounts may be written as TOML numbers or as strings; both are read digit by digit, never as binary
+floats. A key that is not known, and a value that is not allowed, is an error that names the key.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Final
+
+from liquidation.core.model import Tier
+from liquidation.core.numbers import ZERO, parse_decimal
+
+__all__ = [
+    "MAX_BATCH",
+    "MAX_PAGE",
+    "MAX_POSITIONS",
+    "RULE_NAMES",
+    "ClaimRules",
+    "Limits",
+    "Mode",
+    "Policy",
+    "PolicyError",
+    "read_policy",
+]
+
+# Positions in a snapshot or an account, and symbols in the terms; inclusive.
+MAX_POSITIONS: Final = 256
+# Items of one batch; inclusive.
+MAX_BATCH: Final = 1000
+# Rows of one page; inclusive.
+MAX_PAGE: Final = 1000
+
+# Every rule, in the order in which they decide.
+RULE_NAMES: Final = (
+    "known_fields",
+    "well_formed",
+    "ratio_qty_request_range",
+    "extra_liquidation_ratio_range",
+    "extra_needs_full_ratio",
+    "liquidation_known",
+    "tier_shape",
+    "no_claim_in_process",
+    "liquidator_not_in_liquidation",
+    "margin_below_maintenance",
+    "least_request_ratio",
+    "limit_price",
+    "liquidator_margin",
+)
+
+# Without these there is nothing for the later rules to look at, so they are always enforced.
+_ALWAYS_ENFORCED: Final = frozenset({"well_formed", "liquidation_known", "tier_shape"})
+
+_DAY_S: Final = 24 * 60 * 60
+
+
+class PolicyError(ValueError):
+    """A rules file that cannot be taken; the text names the key and says what is wrong."""
+
+
+class Mode(Enum):
+    """How a rule is applied; values as in `rules.toml`."""
+
+    ENFORCE = "enforce"
+    SHADOW = "shadow"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRules:
+    """Leases of claims and how long ended claims are kept, in seconds."""
+
+    default_lease_ttl_s: int = 30
+    retention_s: int = 7 * _DAY_S
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the server takes: bytes of one request, calls in progress at once; both inclusive."""
+
+    max_request_bytes: int = 4 * 1024 * 1024
+    max_concurrent_calls: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The rules in force. `min_claim_notional` is in USDC, inclusive, for each tier."""
+
+    version: str = "default"
+    min_claim_notional: Mapping[Tier, Decimal] = field(
+        default_factory=lambda: {Tier.LOW: Decimal(10000), Tier.HIGH: Decimal(5000)}
+    )
+    modes: Mapping[str, Mode] = field(default_factory=dict)
+    claims: ClaimRules = ClaimRules()
+    limits: Limits = Limits()
+
+    def mode(self, rule: str) -> Mode:
+        """How `rule` is applied; enforced unless the file says otherwise."""
+        return self.modes.get(rule, Mode.ENFORCE)
+
+
+def read_policy(text: str) -> Policy:
+    """The policy that the text of a `rules.toml` sets. What it leaves out keeps its default.
+
+    Raises:
+        PolicyError: the text is no TOML, a key is not known, or a value is not allowed.
+    """
+    try:
+        table = tomllib.loads(text, parse_float=_Literal)
+    except tomllib.TOMLDecodeError as error:
+        raise PolicyError(f"not a TOML file: {error}") from error
+    sections = _section(table, "", {"version", "tiers", "modes", "claims", "limits"})
+    if "version" not in sections:
+        raise PolicyError("version: is missing; every decision names the version it was made with")
+    claims = _section(sections.get("claims", {}), "claims", {"default_lease_ttl", "retention_days"})
+    limits = _section(
+        sections.get("limits", {}), "limits", {"max_request_bytes", "max_concurrent_calls"}
+    )
+    return Policy(
+        version=_version(sections["version"]),
+        min_claim_notional=_thresholds(sections.get("tiers", {})),
+        modes=_modes(sections.get("modes", {})),
+        claims=ClaimRules(
+            _integer(claims, "claims.default_lease_ttl", 1, 300, ClaimRules().default_lease_ttl_s),
+            _integer(claims, "claims.retention_days", 1, 3650, ClaimRules().retention_s // _DAY_S)
+            * _DAY_S,
+        ),
+        limits=Limits(
+            _integer(
+                limits, "limits.max_request_bytes", 1024, 64 * 1024**2, Limits().max_request_bytes
+            ),
+            _integer(
+                limits, "limits.max_concurrent_calls", 1, 1_000_000, Limits().max_concurrent_calls
+            ),
+        ),
+    )
+
+
+class _Literal(str):
+    """A TOML float as it is written, so that none of its digits is lost."""
+
+    __slots__ = ()
+
+
+def _section(value: object, path: str, known: set[str]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise PolicyError(f"{path}: must be a table")
+    for key in value:
+        if key not in known:
+            name = f"{path}.{key}" if path else key
+            raise PolicyError(f"{name}: is not a known key; known here: {', '.join(sorted(known))}")
+    return value
+
+
+def _version(value: object) -> str:
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if not (0 < len(text) <= 64 and text.isascii() and text.isprintable()):
+        raise PolicyError("version: must be 1 to 64 printable ASCII characters")
+    return text
+
+
+def _thresholds(value: object) -> dict[Tier, Decimal]:
+    tiers = _section(value, "tiers", {tier.name.lower() for tier in Tier})
+    thresholds = dict(Policy().min_claim_notional)
+    for tier in Tier:
+        path = f"tiers.{tier.name.lower()}"
+        section = _section(tiers.get(tier.name.lower(), {}), path, {"min_claim_notional"})
+        if "min_claim_notional" in section:
+            thresholds[tier] = _amount(section["min_claim_notional"], f"{path}.min_claim_notional")
+    return thresholds
+
+
+def _amount(value: object, path: str) -> Decimal:
+    amount = None
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        amount = parse_decimal(str(value))
+    if amount is None or amount < ZERO:
+        raise PolicyError(f"{path}: must be a decimal of zero or more, such as 10000 or 0.5")
+    return amount
+
+
+def _modes(value: object) -> dict[str, Mode]:
+    modes = _section(value, "modes", set(RULE_NAMES))
+    return {rule: _mode(rule, mode) for rule, mode in modes.items()}
+
+
+def _mode(rule: str, value: object) -> Mode:
+    try:
+        mode = Mode(value)
+    except ValueError:
+        allowed = ", ".join(f'"{mode.value}"' for mode in Mode)
+        raise PolicyError(f"modes.{rule}: must be one of {allowed}") from None
+    if rule in _ALWAYS_ENFORCED and mode is not Mode.ENFORCE:
+        raise PolicyError(
+            f'modes.{rule}: must be "enforce"; later rules need what it makes sure of'
+        )
+    return mode
+
+
+def _integer(section: Mapping[str, Any], path: str, lowest: int, highest: int, default: int) -> int:
+    value = section.get(path.rpartition(".")[2], default)
+    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
+        raise PolicyError(f"{path}: must be a whole number from {lowest} to {highest}")
+    return value

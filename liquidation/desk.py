@@ -1,0 +1,184 @@
+"""The use cases: load what is stored, ask the rules, write the log line, answer.
+
+The desk decides nothing itself. Whatever happens to a request, it ends in one `Answer` and one log
+line: a store that does not answer, a fault of our own and a caller who went away included.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from liquidation.core import catalogue
+from liquidation.core.decide import assemble, decide
+from liquidation.core.intake import Intake, read_request
+from liquidation.core.model import Case, Refusal, Standing, Verdict
+from liquidation.core.policy import Policy
+from liquidation.core.rules import RETRY_AFTER_S
+from liquidation.core.texts import Sent
+from liquidation.logs.lines import Call, decision_fields, request_record
+from liquidation.logs.writer import DecisionLog
+from liquidation.store.base import StandingQuery, Store, StoreUnavailableError
+
+__all__ = ["FAULT", "STORE_NOT_REACHED", "Answer", "Desk"]
+
+# Requests of a batch that are decided before other calls get their turn.
+_TURN: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A verdict, and the id under which the log has it."""
+
+    decision_id: str
+    verdict: Verdict
+
+
+class Desk:
+    """Decides claims. Store, log, ids and the monotonic clock are passed in."""
+
+    def __init__(
+        self,
+        store: Store,
+        policy: Policy,
+        log: DecisionLog,
+        new_id: Callable[[], str],
+        monotonic_ns: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._log = log
+        self._new_id = new_id
+        self._monotonic_ns = monotonic_ns
+
+    @property
+    def policy(self) -> Policy:
+        """The rules in force."""
+        return self._policy
+
+    async def check(self, sent: Sent, call: Call, not_admitted: Refusal | None = None) -> Answer:
+        """The answer to one request; see `check_all`."""
+        (answer,) = await self.check_all((sent,), call, not_admitted)
+        return answer
+
+    async def check_all(
+        self, requests: Sequence[Sent], call: Call, not_admitted: Refusal | None = None
+    ) -> list[Answer]:
+        """The answers to many requests, in order; none of them changes another's.
+
+        With `not_admitted` all are refused for that reason, which lies outside of them.
+
+        Raises:
+            asyncio.CancelledError: the caller is gone; what was not decided is logged as such.
+        """
+        answers: list[Answer] = []
+        try:
+            for start in range(0, len(requests), _TURN):
+                if start:
+                    await asyncio.sleep(0)
+                turn = requests[start : start + _TURN]
+                outside = _ABANDONED if call.abandoned() else not_admitted
+                if outside is not None:
+                    answers += [self._refuse(each, call, outside) for each in turn]
+                else:
+                    answers += await self._decide_all(turn, call)
+        except asyncio.CancelledError:
+            for each in requests[len(answers) :]:
+                self._refuse(each, call, _ABANDONED)
+            raise
+        return answers
+
+    def fault(self, sent: Sent, call: Call, error: BaseException) -> Answer:
+        """Refuses with -1000 because of an error that is ours; its traceback goes to the log."""
+        work = _Work(self._new_id(), sent, Intake(defects=sent.defects))
+        self._log.fault(work.decision_id, error)
+        work.verdict = self._undecided(FAULT)
+        return self._answer(work, call)
+
+    def _refuse(self, sent: Sent, call: Call, refusal: Refusal) -> Answer:
+        work = _Work(self._new_id(), sent, Intake(defects=sent.defects))
+        work.verdict = self._undecided(refusal)
+        return self._answer(work, call)
+
+    async def _decide_all(self, requests: Sequence[Sent], call: Call) -> list[Answer]:
+        works = [_Work(self._new_id(), sent, Intake(defects=sent.defects)) for sent in requests]
+        for work in works:
+            self._guarded(work, self._read)
+        await self._look_up([work for work in works if work.intake.terms is not None])
+        for work in works:
+            self._guarded(work, self._decide)
+        return [self._answer(work, call) for work in works]
+
+    def _guarded(self, work: "_Work", step: Callable[["_Work"], None]) -> None:
+        """Runs a step; a fault of ours ends this request alone, with the traceback in the log."""
+        if work.verdict is not None:
+            return
+        try:
+            step(work)
+        except Exception as error:  # noqa: BLE001 - the last line of defence, told in full
+            self._log.fault(work.decision_id, error)
+            work.verdict = self._undecided(FAULT)
+
+    def _read(self, work: "_Work") -> None:
+        if work.sent.request is not None:
+            work.intake = read_request(work.sent.request)
+
+    async def _look_up(self, works: Sequence["_Work"]) -> None:
+        """Fills in what is stored about each request; where that fails, why."""
+        if not works:
+            return
+        queries = [
+            StandingQuery(work.intake.terms.liquidation_id, work.intake.terms.liquidator_id)
+            for work in works
+            if work.intake.terms is not None
+        ]
+        try:
+            standings = await self._store.standings(queries)
+        except StoreUnavailableError as error:
+            self._log.fault(works[0].decision_id, error)
+            for work in works:
+                work.store_refusal = STORE_NOT_REACHED
+        except Exception as error:  # noqa: BLE001 - as in `_guarded`
+            for work in works:
+                self._log.fault(work.decision_id, error)
+                work.store_refusal = FAULT
+        else:
+            for work, standing in zip(works, standings, strict=True):
+                work.standing = standing
+
+    def _decide(self, work: "_Work") -> None:
+        work.case = assemble(self._policy, work.intake, work.standing, work.sent.unknown_fields)
+        verdict = decide(work.case, explain=work.sent.explain)
+        if verdict.accepted and work.store_refusal is not None:
+            # The rules that need no store have nothing against it; the others could not be asked.
+            verdict = replace(verdict, refusal=work.store_refusal)
+        work.verdict = verdict
+
+    def _undecided(self, refusal: Refusal) -> Verdict:
+        return Verdict(refusal, self._policy.version)
+
+    def _answer(self, work: "_Work", call: Call) -> Answer:
+        verdict = work.verdict or self._undecided(FAULT)
+        fields = decision_fields(work.decision_id, work.sent, work.intake, verdict, call)
+        fields |= call.fields(self._monotonic_ns())
+        self._log.decision(verdict, fields, request_record(work.sent, work.intake, work.case))
+        return Answer(work.decision_id, verdict)
+
+
+@dataclass(slots=True)
+class _Work:
+    """One request on its way to a verdict."""
+
+    decision_id: str
+    sent: Sent
+    intake: Intake
+    standing: Standing | None = None
+    store_refusal: Refusal | None = None
+    case: Case | None = None
+    verdict: Verdict | None = None
+
+
+# Refusals that stand for no rule.
+STORE_NOT_REACHED: Final = Refusal(catalogue.STORE_NOT_REACHED, retry_after_s=RETRY_AFTER_S)
+_ABANDONED: Final = Refusal(catalogue.CALL_ABANDONED)
+FAULT: Final = Refusal(catalogue.UNKNOWN_ERROR)

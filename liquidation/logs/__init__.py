@@ -1,0 +1,1 @@
+"""The decision log: one JSON object a line, one line a decision."""

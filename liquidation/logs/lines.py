@@ -1,0 +1,122 @@
+"""What a log line says of a request: who asked for what, and all that it was decided from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from liquidation.core.intake import MAX_ID, Intake
+from liquidation.core.model import Case, Liquidation, Standing, Verdict
+from liquidation.core.numbers import plain
+from liquidation.core.record import Record, liquidation_record, liquidator_record, terms_record
+from liquidation.core.texts import Sent
+
+__all__ = ["Call", "decision_fields", "liquidation_fields", "request_record"]
+
+_NOBODY: Final = {
+    "liquidation_id": 0,
+    "account_id": "",
+    "liquidator_id": "",
+    "ratio_qty_request": "",
+    "extra_liquidation_ratio": "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Who calls. `started_ns` is a monotonic time; `abandoned` tells whether the caller is gone."""
+
+    rpc: str
+    peer: str
+    trace_id: str
+    started_ns: int
+    abandoned: Callable[[], bool] = lambda: False
+
+    def fields(self, now_ns: int) -> dict[str, Any]:
+        """The call's part of a line that is written at `now_ns`, a monotonic time too."""
+        return {
+            "latency_us": (now_ns - self.started_ns) // 1000,
+            "peer": self.peer,
+            "trace_id": self.trace_id,
+        }
+
+
+def decision_fields(
+    decision_id: str, sent: Sent, intake: Intake, verdict: Verdict, call: Call
+) -> dict[str, Any]:
+    """The head of a decision's line. Of a request that could not be read, the texts as sent."""
+    return {"decision_id": decision_id, "rpc": call.rpc, **_who(sent, intake, verdict)}
+
+
+def _who(sent: Sent, intake: Intake, verdict: Verdict) -> dict[str, Any]:
+    if sent.request is None:
+        return _NOBODY
+    text, terms = sent.request.terms, intake.terms
+    snapshot = sent.request.snapshot
+    account_id = verdict.account_id or (snapshot.fields.account_id if snapshot is not None else "")
+    if terms is None:
+        ratio, extra = text.ratio_qty_request, text.extra_liquidation_ratio
+    else:
+        asked = terms.ratio_qty_request
+        ratio, extra = "" if asked is None else plain(asked), plain(terms.extra_liquidation_ratio)
+    return {
+        "liquidation_id": text.liquidation_id,
+        "account_id": _clipped(account_id),
+        "liquidator_id": _clipped(text.liquidator_id),
+        "ratio_qty_request": _clipped(ratio),
+        "extra_liquidation_ratio": _clipped(extra),
+    }
+
+
+def request_record(sent: Sent, intake: Intake, case: Case | None) -> Record:
+    """What is needed to decide the request again: what was sent, and what was stored then."""
+    terms = intake.terms
+    if terms is None:
+        record = sent.as_record()
+    else:
+        record = {"terms": terms_record(terms)}
+        if intake.snapshot is not None:
+            record["liquidation"] = liquidation_record(intake.snapshot)
+        if intake.liquidator is not None:
+            record["liquidator"] = liquidator_record(intake.liquidator)
+    if sent.unknown_fields:
+        record["unknown_fields"] = list(sent.unknown_fields)
+    if case is not None and case.standing is not None:
+        record["state"] = _state_record(case.standing, case.liquidation)
+    return record
+
+
+def _state_record(standing: Standing, decided_on: Liquidation | None) -> Record:
+    """What the store knew. A stored snapshot that was passed over is left out."""
+    record: Record = {
+        "closed": standing.closed,
+        "liquidator_in_liquidation": standing.liquidator_in_liquidation,
+    }
+    stored = standing.liquidation
+    if stored is not None and (decided_on is None or decided_on is stored):
+        record["liquidation"] = liquidation_record(stored)
+    if standing.active_claim is not None:
+        record["active_claim"] = {
+            "claim_id": standing.active_claim.claim_id,
+            "lease_left_s": plain(standing.active_claim.lease_left_s),
+        }
+    if standing.last_completed_revision is not None:
+        record["last_completed_revision"] = str(standing.last_completed_revision)
+    return record
+
+
+def liquidation_fields(
+    decision_id: str, rpc: str, liquidation_id: int, account_id: str, revision: int
+) -> dict[str, Any]:
+    """The head of a line on a liquidation that was opened, closed or refused."""
+    return {
+        "decision_id": decision_id,
+        "rpc": rpc,
+        "liquidation_id": liquidation_id,
+        "account_id": _clipped(account_id),
+        "revision": revision,
+    }
+
+
+def _clipped(text: str) -> str:
+    """A text that may be anything of any length, cut to the length of a longest id."""
+    return text[:MAX_ID]

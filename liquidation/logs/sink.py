@@ -1,0 +1,141 @@
+"""Where log lines go: a bounded buffer, and one thread that writes it out.
+
+Handing a line over never waits. When the sink is slow, full or gone the lines wait in the buffer;
+when the buffer is full too, further lines are dropped, counted, and told by number as soon as the
+sink takes lines again. A line is written whole or not at all, also across a full disk.
+"""
+
+import errno
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["LogSink"]
+
+# Lines of a whole second at full speed fit many times; a process that cannot log does not grow.
+_CAPACITY_BYTES: Final = 32 * 1024 * 1024
+# How long to wait before a sink that failed is tried again, in seconds.
+_RETRY_S: Final = 0.2
+# Bytes handed to the system at once.
+_WRITE_BYTES: Final = 256 * 1024
+
+
+@dataclass(slots=True)
+class _Gap:
+    """Lines that were dropped at this place."""
+
+    lost: int = 0
+
+
+class LogSink:
+    """Writes lines to a file descriptor, in order, without ever making the caller wait."""
+
+    def __init__(
+        self,
+        descriptor: int,
+        gap_line: Callable[[int], bytes],
+        capacity_bytes: int = _CAPACITY_BYTES,
+    ) -> None:
+        """Takes over `descriptor`. `gap_line` makes the line that tells of so many lost ones."""
+        self._descriptor = descriptor
+        self._gap_line = gap_line
+        self._capacity = capacity_bytes
+        self._waiting: deque[bytes | _Gap] = deque()
+        self._waiting_bytes = 0
+        self._in_hand = 0
+        self._lost = 0
+        self._closing = False
+        self._given_up = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def lost(self) -> int:
+        """How many lines were dropped so far."""
+        return self._lost
+
+    def write(self, line: bytes) -> None:
+        """Takes a line, its newline included; drops and counts it where the buffer is full."""
+        with self._changed:
+            if self._closing or self._waiting_bytes + len(line) > self._capacity:
+                self._drop()
+                return
+            idle = not self._waiting
+            self._waiting.append(line)
+            self._waiting_bytes += len(line)
+            if idle:
+                self._changed.notify()
+
+    def close(self, patience_s: float) -> int:
+        """Writes what is waiting, for at most `patience_s`; returns how many lines are lost."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(patience_s)
+        with self._changed:
+            self._given_up = True
+            self._changed.notify()
+            left = sum(1 for each in self._waiting if isinstance(each, bytes))
+        return self._lost + left + self._in_hand
+
+    def _drop(self) -> None:
+        self._lost += 1
+        last = self._waiting[-1] if self._waiting else None
+        if isinstance(last, _Gap):
+            last.lost += 1
+        elif not self._closing:
+            self._waiting.append(_Gap(1))
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    if self._closing:
+                        return
+                    self._changed.wait()
+                chunk = self._take()
+            if not self._write_out(chunk):
+                return
+
+    def _take(self) -> bytes:
+        """Lines for one write. They stay counted as waiting until they are written."""
+        lines = []
+        size = 0
+        while self._waiting and size < _WRITE_BYTES:
+            first = self._waiting.popleft()
+            line = first if isinstance(first, bytes) else self._gap_line(first.lost)
+            if isinstance(first, _Gap):
+                self._waiting_bytes += len(line)
+            lines.append(line)
+            size += len(line)
+        self._in_hand = len(lines)
+        return b"".join(lines)
+
+    def _write_out(self, chunk: bytes) -> bool:
+        """Writes all of `chunk`, however long the sink takes; False where it was given up."""
+        rest = memoryview(chunk)
+        while rest:
+            try:
+                written = os.write(self._descriptor, rest)
+            except OSError as error:
+                if not self._worth_waiting(error):
+                    return False
+                continue
+            rest = rest[written:]
+            with self._changed:
+                self._waiting_bytes -= written
+        self._in_hand = 0
+        return True
+
+    def _worth_waiting(self, error: OSError) -> bool:
+        """Waits before the next try; False where nobody is there to wait for it any more."""
+        if error.errno == errno.EINTR:
+            return True
+        with self._changed:
+            if not self._given_up:
+                self._changed.wait(_RETRY_S)
+            return not self._given_up

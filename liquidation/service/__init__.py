@@ -1,0 +1,1 @@
+"""The gRPC face: thin servicers that turn messages into values and back."""

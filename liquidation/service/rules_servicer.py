@@ -1,0 +1,169 @@
+"""LiquidationRulesService: wire → desk → wire. It decides nothing."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+
+from liquidation.core.model import Defect, Tier
+from liquidation.core.numbers import plain
+from liquidation.core.policy import MAX_BATCH, RULE_NAMES, Mode, Policy
+from liquidation.core.texts import Sent
+from liquidation.desk import FAULT, Answer, Desk
+from liquidation.logs.lines import Call
+from liquidation.service import refusals, rpc, wire
+from liquidation.service.guards import Guard
+from liquidation.v1 import rules_service_pb2
+
+__all__ = ["rules_service"]
+
+_M = TypeVar("_M", bound=Message)
+
+_MODES: Final = {
+    Mode.ENFORCE: rules_service_pb2.RULE_MODE_ENFORCE,
+    Mode.SHADOW: rules_service_pb2.RULE_MODE_SHADOW,
+    Mode.OFF: rules_service_pb2.RULE_MODE_OFF,
+}
+
+
+def rules_service(
+    desk: Desk, guard: Guard, calls: rpc.PlainCalls, monotonic_ns: Callable[[], int]
+) -> rpc.Service:
+    """The service, ready to be added to a server."""
+    servicer = _RulesServicer(desk, guard, monotonic_ns)
+    return rpc.Service(
+        rules_service_pb2.DESCRIPTOR.services_by_name["LiquidationRulesService"],
+        unary={
+            "CheckClaim": servicer.unary("CheckClaim", servicer.check_claim),
+            "BatchCheckClaims": servicer.unary("BatchCheckClaims", servicer.batch_check_claims),
+            "ListErrorCodes": calls.unary(
+                "ListErrorCodes", rules_service_pb2.ListErrorCodesRequest, _error_codes
+            ),
+            "GetRules": calls.unary(
+                "GetRules", rules_service_pb2.GetRulesRequest, servicer.get_rules
+            ),
+        },
+        stream={"StreamCheckClaims": servicer.stream_check_claims},
+    )
+
+
+class _RulesServicer:
+    def __init__(self, desk: Desk, guard: Guard, monotonic_ns: Callable[[], int]) -> None:
+        self._desk = desk
+        self._guard = guard
+        self._monotonic_ns = monotonic_ns
+
+    def unary(
+        self, name: str, behaviour: Callable[[bytes, Call], Awaitable[Message | Answer]]
+    ) -> rpc.Unary:
+        """A handler that sends the message that `behaviour` gives, or the refusal."""
+
+        async def handle(data: bytes, context: rpc.Context) -> bytes:
+            call = rpc.call_of(name, context, self._monotonic_ns())
+            try:
+                outcome = await behaviour(data, call)
+            except Exception as error:  # noqa: BLE001 - the last line of defence, told in full
+                outcome = self._desk.fault(wire.unreadable(data), call, error)
+            if isinstance(outcome, Message):
+                return outcome.SerializeToString()
+            refusal = outcome.verdict.refusal or FAULT
+            decision = wire.decision(outcome.decision_id, outcome.verdict)
+            return rpc.refuse(context, refusal, decision)
+
+        return handle
+
+    async def check_claim(self, data: bytes, call: Call) -> Message | Answer:
+        request = self._parse(rules_service_pb2.CheckClaimRequest, data)
+        (answer,) = await self._check([_sent(request, data)], call)
+        if answer.verdict.accepted:
+            return wire.checked(answer.decision_id, answer.verdict)
+        return answer
+
+    async def batch_check_claims(self, data: bytes, call: Call) -> Message | Answer:
+        batch = self._parse(rules_service_pb2.BatchCheckClaimsRequest, data)
+        if isinstance(batch, Defect) or not 1 <= len(batch.requests) <= MAX_BATCH:
+            defect = batch if isinstance(batch, Defect) else _BATCH_SIZE
+            return (await self._check([wire.unreadable(data, defect)], call))[0]
+        if unknown := wire.unknown_fields(batch, deep=False):
+            sent = wire.unreadable(data, unknown_fields=unknown)
+            return (await self._check([sent], call))[0]
+        answers = await self._check([wire.sent(each) for each in batch.requests], call)
+        return rules_service_pb2.BatchCheckClaimsResponse(results=map(_result, answers))
+
+    async def stream_check_claims(
+        self, requests: AsyncIterator[bytes], context: rpc.Context
+    ) -> AsyncIterator[bytes]:
+        with self._guard.admit() as too_many:
+            async for data in requests:
+                call = rpc.call_of("StreamCheckClaims", context, self._monotonic_ns())
+                correlation_id = ""
+                try:
+                    correlation_id, sent = self._item(data)
+                    answer = await self._desk.check(sent, call, too_many)
+                except Exception as error:  # noqa: BLE001 - a fault must not end the stream
+                    answer = self._desk.fault(wire.unreadable(data), call, error)
+                yield rules_service_pb2.StreamCheckClaimsResponse(
+                    correlation_id=correlation_id, result=_result(answer)
+                ).SerializeToString()
+
+    async def get_rules(self, _: rules_service_pb2.GetRulesRequest, __: Call) -> Message:
+        return _rules(self._desk.policy)
+
+    async def _check(self, requests: Sequence[Sent], call: Call) -> list[Answer]:
+        with self._guard.admit() as too_many:
+            return await self._desk.check_all(requests, call, too_many)
+
+    def _item(self, data: bytes) -> tuple[str, Sent]:
+        item = self._parse(rules_service_pb2.StreamCheckClaimsRequest, data)
+        if isinstance(item, Defect):
+            return "", wire.unreadable(data, item)
+        sent = wire.sent(item.request)
+        if unknown := wire.unknown_fields(item, deep=False):
+            sent = replace(sent, unknown_fields=unknown + sent.unknown_fields)
+        return item.correlation_id, sent
+
+    def _parse(self, message_type: type[_M], data: bytes) -> _M | Defect:
+        return wire.parse(message_type, data, self._desk.policy.limits.max_request_bytes)
+
+
+_BATCH_SIZE: Final = Defect("requests", f"must have 1 to {MAX_BATCH} entries")
+
+
+def _sent(request: rules_service_pb2.CheckClaimRequest | Defect, data: bytes) -> Sent:
+    return wire.unreadable(data, request) if isinstance(request, Defect) else wire.sent(request)
+
+
+def _result(answer: Answer) -> rules_service_pb2.CheckClaimResult:
+    if answer.verdict.refusal is None:
+        accepted = wire.checked(answer.decision_id, answer.verdict)
+        return rules_service_pb2.CheckClaimResult(accepted=accepted)
+    decision = wire.decision(answer.decision_id, answer.verdict)
+    refused = refusals.status(answer.verdict.refusal, decision)
+    return rules_service_pb2.CheckClaimResult(refused=refused)
+
+
+async def _error_codes(_: rules_service_pb2.ListErrorCodesRequest, __: Call) -> Message:
+    return refusals.error_codes()
+
+
+def _rules(policy: Policy) -> rules_service_pb2.GetRulesResponse:
+    return rules_service_pb2.GetRulesResponse(
+        version=policy.version,
+        tiers=[
+            rules_service_pb2.TierRules(
+                tier=f"TIER_{tier.name}",
+                min_claim_notional=plain(policy.min_claim_notional[tier]),
+            )
+            for tier in Tier
+        ],
+        rules=[
+            rules_service_pb2.RuleInForce(rule=name, mode=_MODES[policy.mode(name)])
+            for name in RULE_NAMES
+        ],
+        default_lease_ttl=Duration(seconds=policy.claims.default_lease_ttl_s),
+        claim_retention=Duration(seconds=policy.claims.retention_s),
+        max_request_bytes=policy.limits.max_request_bytes,
+        max_concurrent_calls=policy.limits.max_concurrent_calls,
+    )

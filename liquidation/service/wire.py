@@ -1,0 +1,226 @@
+"""Messages to values and back. Nothing is decided here."""
+
+import base64
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final, TypeVar
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from liquidation.core.model import (
+    ClaimedPosition,
+    Defect,
+    Liquidation,
+    MarginAccount,
+    MarginPosition,
+    RuleResult,
+    Verdict,
+)
+from liquidation.core.numbers import Ratio, plain
+from liquidation.core.record import Record
+from liquidation.core.texts import LiquidatorText, RequestText, Sent, SnapshotText
+from liquidation.v1 import liquidation_pb2, rules_service_pb2
+
+__all__ = [
+    "checked",
+    "decision",
+    "liquidation",
+    "parse",
+    "sent",
+    "snapshot_text",
+    "unknown_fields",
+    "unreadable",
+]
+
+# Bytes up to which a request that is not well formed is logged as it came.
+_MAX_LOGGED: Final = 16 * 1024
+# Bytes that are logged of a larger one, or of one that is no message at all.
+_MAX_HEAD: Final = 256
+# Unknown fields that are named; a caller may send any number of them.
+_MAX_UNKNOWN: Final = 8
+
+_M = TypeVar("_M", bound=Message)
+
+
+def parse(message_type: type[_M], data: bytes, largest: int) -> _M | Defect:
+    """The message that `data` holds, or why it holds none of at most `largest` bytes."""
+    if len(data) > largest:
+        return Defect("request", f"must have at most {largest} bytes, has {len(data)}")
+    try:
+        return message_type.FromString(data)
+    except DecodeError:
+        return Defect("request", f"is not a {message_type.DESCRIPTOR.full_name} message")
+
+
+def unreadable(data: bytes, *defects: Defect, unknown_fields: tuple[str, ...] = ()) -> Sent:
+    """Bytes that are not read as a request, and why."""
+    return Sent(None, lambda: _head(data), defects, unknown_fields)
+
+
+def sent(request: rules_service_pb2.CheckClaimRequest) -> Sent:
+    """A request, with what of it the service does not know."""
+    snapshot = liquidator = None
+    if request.HasField("liquidation"):
+        snapshot = snapshot_text(request.liquidation)
+    if request.HasField("liquidator"):
+        account = request.liquidator.account if request.liquidator.HasField("account") else None
+        liquidator = LiquidatorText(request.liquidator.liquidator_id, account)
+    return Sent(
+        RequestText(request.terms, snapshot, liquidator),
+        lambda: _as_sent(request),
+        unknown_fields=unknown_fields(request),
+        explain=request.explain,
+    )
+
+
+def snapshot_text(message: liquidation_pb2.Liquidation) -> SnapshotText:
+    """A snapshot's texts; what is absent is None."""
+    account = message.account if message.HasField("account") else None
+    time = None
+    if message.HasField("snapshot_time"):
+        time = (message.snapshot_time.seconds, message.snapshot_time.nanos)
+    return SnapshotText(message, account, time)
+
+
+def unknown_fields(message: Message, *, deep: bool = True) -> tuple[str, ...]:
+    """Paths of fields that the service does not know, such as `terms.17`.
+
+    At any depth, or with `deep` False only those of the message itself.
+    """
+    if not deep:
+        return tuple(str(number) for number in islice(_own_unknown(message), _MAX_UNKNOWN))
+    known = type(message)()
+    known.CopyFrom(message)
+    known.DiscardUnknownFields()
+    if known.ByteSize() == message.ByteSize():
+        return ()
+    return tuple(islice(_unknown(message, ""), _MAX_UNKNOWN))
+
+
+def _unknown(message: Message, path: str) -> Iterator[str]:
+    for number in _own_unknown(message):
+        yield f"{path}{number}"
+    for field, value in message.ListFields():
+        if field.message_type is None or field.message_type.GetOptions().map_entry:
+            continue
+        if field.is_repeated:
+            for index, each in enumerate(value):
+                yield from _unknown(each, f"{path}{field.name}[{index}].")
+        else:
+            yield from _unknown(value, f"{path}{field.name}.")
+
+
+def _own_unknown(message: Message) -> Iterator[int]:
+    unknown = UnknownFieldSet(message)
+    return (unknown[index].field_number for index in range(len(unknown)))
+
+
+def _as_sent(request: Message) -> Record:
+    data = request.SerializeToString()
+    if len(data) > _MAX_LOGGED:
+        return _head(data)
+    try:
+        return MessageToDict(request, preserving_proto_field_name=True)
+    except ValueError:
+        # A time that is none has no JSON form.
+        return _head(data)
+
+
+def _head(data: bytes) -> Record:
+    return {"bytes": len(data), "head_base64": base64.b64encode(data[:_MAX_HEAD]).decode()}
+
+
+def checked(decision_id: str, verdict: Verdict) -> rules_service_pb2.CheckClaimResponse:
+    """The answer to a claim that is accepted."""
+    return rules_service_pb2.CheckClaimResponse(
+        decision=decision(decision_id, verdict),
+        positions=[_claimed_position(each) for each in verdict.positions],
+    )
+
+
+def decision(decision_id: str, verdict: Verdict) -> liquidation_pb2.Decision:
+    """A verdict as it is told."""
+    refusal = verdict.refusal
+    return liquidation_pb2.Decision(
+        decision_id=decision_id,
+        accepted=refusal is None,
+        rule="" if refusal is None else refusal.rule,
+        total_notional=_number(verdict.total_notional),
+        least_req_ratio=_number(verdict.least_req_ratio),
+        margin_ratio=_number(verdict.margin_ratio),
+        maintenance_margin_ratio=_number(verdict.maintenance_margin_ratio),
+        liquidation_revision=verdict.liquidation_revision,
+        rules_version=verdict.rules_version,
+        trace=[_rule_result(each) for each in verdict.trace],
+    )
+
+
+def _rule_result(result: RuleResult) -> liquidation_pb2.RuleResult:
+    refusal = result.refusal
+    return liquidation_pb2.RuleResult(
+        rule=result.rule,
+        outcome=f"RULE_OUTCOME_{result.outcome.name}",
+        code=0 if refusal is None else refusal.row.code,
+        message="" if refusal is None else refusal.message,
+        facts=result.facts,
+    )
+
+
+def _claimed_position(position: ClaimedPosition) -> liquidation_pb2.ClaimedPosition:
+    return liquidation_pb2.ClaimedPosition(
+        symbol=position.symbol,
+        qty=plain(position.qty),
+        max_qty=plain(position.max_qty),
+        notional=plain(position.notional),
+    )
+
+
+def liquidation(value: Liquidation) -> liquidation_pb2.Liquidation:
+    """A stored snapshot, such that it can be put again as it is."""
+    message = liquidation_pb2.Liquidation(
+        liquidation_id=value.liquidation_id,
+        account_id=value.account_id,
+        tier=f"TIER_{value.tier.name}",
+        positions=[
+            liquidation_pb2.Position(
+                symbol=each.symbol,
+                position_qty=plain(each.position_qty),
+                mark_price=plain(each.mark_price),
+            )
+            for each in value.positions
+        ],
+        revision=value.revision,
+    )
+    if value.snapshot_time_ns is not None:
+        message.snapshot_time.FromNanoseconds(value.snapshot_time_ns)
+    if value.account is None:
+        message.margin_ratio = plain(value.margin_ratio)
+        message.maintenance_margin_ratio = plain(value.maintenance_margin_ratio)
+    else:
+        message.account.CopyFrom(_account(value.account))
+    return message
+
+
+def _account(account: MarginAccount) -> liquidation_pb2.MarginAccount:
+    return liquidation_pb2.MarginAccount(
+        collateral_value=plain(account.collateral_value),
+        positions=[_margin_position(each) for each in account.positions],
+        max_leverage=_number(account.max_leverage),
+    )
+
+
+def _margin_position(position: MarginPosition) -> liquidation_pb2.MarginPosition:
+    return liquidation_pb2.MarginPosition(
+        symbol=position.symbol,
+        position_qty=plain(position.position_qty),
+        mark_price=plain(position.mark_price),
+        base_mmr=_number(position.base_mmr),
+        base_imr=plain(position.base_imr),
+        imr_factor=plain(position.imr_factor),
+    )
+
+
+def _number(number: Ratio | None) -> str:
+    return "" if number is None else plain(number)

@@ -1,0 +1,1 @@
+"""Durable state behind one protocol: what is under liquidation, and what is in progress."""

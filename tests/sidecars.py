@@ -1,0 +1,149 @@
+"""A real server in this process, and calls to it by the names of the API alone."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf import message_factory
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from liquidation import serving
+from liquidation.core.policy import Policy
+from liquidation.settings import Settings
+from liquidation.v1 import (
+    errors_pb2,
+    liquidation_service_pb2,
+    rules_service_pb2,
+)
+
+__all__ = ["Refused", "Running", "details_of", "running"]
+
+_SERVICES = {
+    service.name: service
+    for file in (rules_service_pb2, liquidation_service_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+}
+
+
+@dataclass(frozen=True)
+class Details:
+    """What a google.rpc.Status carries, each at most once."""
+
+    status: Any
+    error: errors_pb2.LiquidationError
+    info: Any
+    bad_request: Any = None
+    precondition: Any = None
+    resource: Any = None
+    retry: Any = None
+
+
+_KINDS: dict[str, type[Message]] = {
+    "error": errors_pb2.LiquidationError,
+    "info": error_details_pb2.ErrorInfo,
+    "bad_request": error_details_pb2.BadRequest,
+    "precondition": error_details_pb2.PreconditionFailure,
+    "resource": error_details_pb2.ResourceInfo,
+    "retry": error_details_pb2.RetryInfo,
+}
+
+
+def details_of(status: Any) -> Details:
+    """The details of a status; fails where one is unknown or there twice."""
+    found: dict[str, Message] = {}
+    for packed in status.details:
+        name, kind = next(
+            (name, kind) for name, kind in _KINDS.items() if packed.Is(kind.DESCRIPTOR)
+        )
+        assert name not in found, f"{name} is there twice"
+        found[name] = kind()
+        assert AnyMessage.Unpack(packed, found[name])
+    return Details(status, **found)  # type: ignore[arg-type]
+
+
+class Refused(Exception):  # noqa: N818 - it is what the service says, not an error of the test
+    """A call that ended with a gRPC error."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        super().__init__(error.details())
+        self.grpc_code = error.code()
+        self.message = error.details()
+        self.trailers = dict(error.trailing_metadata() or ())
+        data = self.trailers.get("grpc-status-details-bin")
+        self.details = details_of(status_pb2.Status.FromString(data)) if data else None
+
+    @property
+    def code(self) -> int:
+        assert self.details is not None, self.message
+        return self.details.error.code
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that runs, a channel to it, and its log."""
+
+    address: str
+    channel: grpc.aio.Channel
+    log_file: Path
+
+    async def call(self, name: str, request: Message, timeout: float | None = 30) -> Any:
+        """The response of `Service.Method`, or raises `Refused`."""
+        response = await self.raw(name, request.SerializeToString(), timeout)
+        service, method = name.split(".")
+        output = _SERVICES[service].methods_by_name[method].output_type
+        return message_factory.GetMessageClass(output).FromString(response)
+
+    async def raw(self, name: str, request: bytes, timeout: float | None = 30) -> bytes:
+        """As `call`, with the bytes as they are."""
+        service, method = name.split(".")
+        call: Any = self.channel.unary_unary(f"/liquidation.v1.{service}/{method}")
+        try:
+            response: bytes = await call(request, timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            raise Refused(error) from None
+        return response
+
+    async def check(self, request: Message) -> Any:
+        """The response of CheckClaim, or raises `Refused`."""
+        return await self.call("LiquidationRulesService.CheckClaim", request)
+
+    async def refused(
+        self, request: Message, name: str = "LiquidationRulesService.CheckClaim"
+    ) -> Refused:
+        """The refusal of a call that must be refused."""
+        try:
+            response = await self.call(name, request)
+        except Refused as refused:
+            return refused
+        raise AssertionError(f"accepted: {response}")
+
+    async def lines(
+        self, event: str = "decision", count: int | None = None
+    ) -> list[dict[str, Any]]:
+        """The log's lines of one event, once there are `count` of them at least."""
+        while True:
+            text = self.log_file.read_text()
+            complete = text[: text.rfind("\n") + 1].splitlines()
+            lines = [line for line in map(json.loads, complete) if line["event"] == event]
+            if count is None or len(lines) >= count:
+                return lines
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def running(directory: Path, policy: Policy | None = None) -> AsyncIterator[Running]:
+    """A server on a free port of loopback, with its store and log in `directory`."""
+    log_file = directory / "decisions.log"
+    settings = Settings(("127.0.0.1:0",), directory / "store.db", None, log_file)
+    async with serving.sidecar(settings, policy or Policy()) as sidecar:
+        address = sidecar.addresses[0]
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        async with grpc.aio.insecure_channel(address, options=options) as channel:
+            yield Running(address, channel, log_file)
