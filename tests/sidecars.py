@@ -13,6 +13,7 @@ from google.protobuf import message_factory
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from liquidation import serving
 from liquidation.core.policy import Policy
@@ -23,7 +24,7 @@ from liquidation.v1 import (
     rules_service_pb2,
 )
 
-__all__ = ["Refused", "Running", "details_of", "running"]
+__all__ = ["Refused", "Running", "details_of", "dial", "health", "running"]
 
 _SERVICES = {
     service.name: service
@@ -90,7 +91,7 @@ class Running:
     """A server that runs, a channel to it, and its log."""
 
     address: str
-    channel: grpc.aio.Channel
+    channel: Any
     log_file: Path
 
     async def call(self, name: str, request: Message, timeout: float | None = 30) -> Any:
@@ -103,7 +104,7 @@ class Running:
     async def raw(self, name: str, request: bytes, timeout: float | None = 30) -> bytes:
         """As `call`, with the bytes as they are."""
         service, method = name.split(".")
-        call: Any = self.channel.unary_unary(f"/liquidation.v1.{service}/{method}")
+        call = self.channel.unary_unary(f"/liquidation.v1.{service}/{method}")
         try:
             response: bytes = await call(request, timeout=timeout)
         except grpc.aio.AioRpcError as error:
@@ -137,6 +138,18 @@ class Running:
             await asyncio.sleep(0.005)
 
 
+def dial(address: str) -> Any:
+    """A channel on which bytes are sent and received as they are, by paths."""
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    return grpc.aio.insecure_channel(address, options=options)
+
+
+def health(channel: Any, service: str) -> Any:
+    """The health of a service, as it changes."""
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    return stub.Watch(health_pb2.HealthCheckRequest(service=service))
+
+
 @asynccontextmanager
 async def running(directory: Path, policy: Policy | None = None) -> AsyncIterator[Running]:
     """A server on a free port of loopback, with its store and log in `directory`."""
@@ -144,6 +157,5 @@ async def running(directory: Path, policy: Policy | None = None) -> AsyncIterato
     settings = Settings(("127.0.0.1:0",), directory / "store.db", None, log_file)
     async with serving.sidecar(settings, policy or Policy()) as sidecar:
         address = sidecar.addresses[0]
-        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        async with grpc.aio.insecure_channel(address, options=options) as channel:
+        async with dial(address) as channel:
             yield Running(address, channel, log_file)

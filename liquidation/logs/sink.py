@@ -39,7 +39,7 @@ class LogSink:
         gap_line: Callable[[int], bytes],
         capacity_bytes: int = _CAPACITY_BYTES,
     ) -> None:
-        """Takes over `descriptor`. `gap_line` makes the line that tells of so many lost ones."""
+        """Takes over `descriptor`, and closes it; `gap_line` makes the line that tells a loss."""
         self._descriptor = descriptor
         self._gap_line = gap_line
         self._capacity = capacity_bytes
@@ -91,6 +91,12 @@ class LogSink:
             self._waiting.append(_Gap(1))
 
     def _run(self) -> None:
+        try:
+            self._write_all()
+        finally:
+            os.close(self._descriptor)
+
+    def _write_all(self) -> None:
         while True:
             with self._changed:
                 while not self._waiting:
@@ -102,14 +108,20 @@ class LogSink:
                 return
 
     def _take(self) -> bytes:
-        """Lines for one write. They stay counted as waiting until they are written."""
+        """What is written next; it stays counted as waiting until it is written."""
+        first = self._waiting[0]
+        if isinstance(first, _Gap):
+            self._waiting.popleft()
+            told = self._gap_line(first.lost)
+            self._waiting_bytes += len(told)
+            return told
         lines = []
         size = 0
         while self._waiting and size < _WRITE_BYTES:
-            first = self._waiting.popleft()
-            line = first if isinstance(first, bytes) else self._gap_line(first.lost)
-            if isinstance(first, _Gap):
-                self._waiting_bytes += len(line)
+            line = self._waiting[0]
+            if isinstance(line, _Gap):
+                break
+            self._waiting.popleft()
             lines.append(line)
             size += len(line)
         self._in_hand = len(lines)
@@ -128,7 +140,7 @@ class LogSink:
             rest = rest[written:]
             with self._changed:
                 self._waiting_bytes -= written
-        self._in_hand = 0
+                self._in_hand = min(self._in_hand, bytes(rest).count(b"\n"))
         return True
 
     def _worth_waiting(self, error: OSError) -> bool:

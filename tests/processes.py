@@ -1,0 +1,61 @@
+"""The service as an operator starts it: a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Process:
+    """A server that said that it serves, and what it said."""
+
+    popen: subprocess.Popen[str]
+    serving: dict[str, Any]
+
+    @property
+    def address(self) -> str:
+        address: str = self.serving["addresses"][0]
+        return address
+
+    @property
+    def output(self) -> IO[str]:
+        assert self.popen.stdout is not None
+        return self.popen.stdout
+
+
+def start(
+    arguments: list[str], directory: Path, environment: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Starts `python server.py` with a store in `directory`, which is also where it runs."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "server.py"), *arguments],
+        cwd=directory,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def serving(
+    directory: Path, *arguments: str, environment: dict[str, str] | None = None
+) -> Iterator[Process]:
+    """A server on a free port unless told otherwise; killed at the end where it still runs."""
+    listen = [] if "--listen" in arguments or environment else ["--listen", "127.0.0.1:0"]
+    with start([*listen, *arguments], directory, environment) as popen:
+        assert popen.stdout is not None
+        try:
+            line = popen.stdout.readline()
+            assert line, popen.stderr.read() if popen.stderr else ""
+            yield Process(popen, json.loads(line))
+        finally:
+            popen.kill()

@@ -1,0 +1,208 @@
+"""When something fails that is not the caller's doing: told plainly, logged in full, recovered."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+
+from liquidation import desk
+from liquidation.core.decide import decide
+from liquidation.core.model import Case, Verdict
+from liquidation.service import liquidation_servicer
+from liquidation.v1 import liquidation_service_pb2, rules_service_pb2
+from tests import samples
+from tests.sidecars import Refused, Running, health
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def break_store(server: Running) -> None:
+    _execute(server, "ALTER TABLE liquidation RENAME TO elsewhere")
+
+
+def mend_store(server: Running) -> None:
+    _execute(server, "ALTER TABLE elsewhere RENAME TO liquidation")
+
+
+def _execute(server: Running, statement: str) -> None:
+    connection = sqlite3.connect(Path(server.log_file).parent / "store.db")
+    connection.execute(statement)
+    connection.close()
+
+
+async def until(server: Running, service: str, status: int) -> None:
+    """Returns once the health of a service is `status`."""
+    async for response in health(server.channel, service):
+        if response.status == status:
+            return
+
+
+async def test_without_its_store_the_service_refuses_and_says_so_until_it_is_back(
+    server: Running,
+) -> None:
+    request = samples.check(samples.low_request())
+    await until(server, "", SERVING)
+    break_store(server)
+
+    refused = await server.refused(request)
+
+    assert (refused.code, refused.grpc_code) == (-1011, grpc.StatusCode.UNAVAILABLE)
+    assert refused.details is not None
+    assert refused.details.retry.retry_delay.ToSeconds() == 1
+    assert "sqlite" not in str(refused.details.status).lower()
+    for service in ("", "liquidation.v1.LiquidationRulesService"):
+        await until(server, service, NOT_SERVING)
+
+    mend_store(server)
+    await until(server, "", SERVING)
+    assert (await server.check(request)).decision.accepted
+    notes = await server.lines("store_unavailable") + await server.lines("store_available")
+    assert len(notes) == 2
+    assert [line["code"] for line in await server.lines(count=2)] == [-1011, 0]
+
+
+async def test_what_a_rule_without_store_refuses_is_refused_as_ever(server: Running) -> None:
+    break_store(server)
+
+    refused = await server.refused(
+        samples.check(samples.low_request({"ratio_qty_request": "1.1"}, explain=True))
+    )
+
+    assert refused.message == "ratio_qty_request should be in range 0-1."
+    assert refused.details is not None
+    decision = refused.details.error.decision
+    assert (decision.rule, decision.total_notional) == ("ratio_qty_request_range", "")
+    assert len(decision.trace) == 13
+
+
+async def test_a_batch_without_store_has_a_result_for_each_item(server: Running) -> None:
+    break_store(server)
+    sound = samples.check(samples.low_request())
+    broken = samples.check(samples.low_request({"ratio_qty_request": ""}))
+
+    response = await server.call(
+        "LiquidationRulesService.BatchCheckClaims",
+        rules_service_pb2.BatchCheckClaimsRequest(requests=[sound, broken, sound]),
+    )
+
+    codes = [line["code"] for line in await server.lines(count=3)]
+    assert codes == [-1011, -1005, -1011]
+    assert len(response.results) == 3
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        liquidation_service_pb2.PutLiquidationRequest(liquidation=samples.snapshot(samples.low())),
+        liquidation_service_pb2.GetLiquidationRequest(liquidation_id=1),
+        liquidation_service_pb2.ListLiquidationsRequest(),
+        liquidation_service_pb2.CloseLiquidationRequest(liquidation_id=1),
+    ],
+    ids=lambda request: request.DESCRIPTOR.name,
+)
+async def test_every_call_on_liquidations_says_that_the_store_is_gone(
+    server: Running, request_: Message
+) -> None:
+    break_store(server)
+    name = request_.DESCRIPTOR.name.removesuffix("Request")
+
+    refused = await server.refused(request_, f"LiquidationService.{name}")
+
+    assert refused.code == -1011
+
+
+def _fail(*_: object, **__: object) -> None:
+    raise ZeroDivisionError("the secret inside of us")
+
+
+async def test_a_fault_of_ours_is_1000_in_fixed_words_with_its_traceback_in_the_log(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "decide", _fail)
+
+    refused = await server.refused(samples.check(samples.low_request()))
+
+    assert (refused.code, refused.grpc_code) == (-1000, grpc.StatusCode.INTERNAL)
+    assert refused.message == "An unknown error occurred while processing the request."
+    assert "secret" not in str(refused.trailers)
+    (line,) = await server.lines(count=1)
+    (fault,) = await server.lines("fault")
+    assert (line["code"], line["level"]) == (-1000, "error")
+    assert fault["decision_id"] == line["decision_id"]
+    assert "the secret inside of us" in fault["traceback"]
+    assert refused.details is not None
+    assert refused.details.error.decision.decision_id == line["decision_id"]
+
+
+async def test_a_fault_in_one_item_is_that_item_s_alone(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = samples.check(samples.low_request())
+    cursed = samples.check(samples.low_request({"liquidator_id": "cursed"}))
+
+    def fail_for_one(case: Case, *, explain: bool = False) -> Verdict:
+        if case.terms is not None and case.terms.liquidator_id == "cursed":
+            _fail()
+        return decide(case, explain=explain)
+
+    monkeypatch.setattr(desk, "decide", fail_for_one)
+
+    await server.call(
+        "LiquidationRulesService.BatchCheckClaims",
+        rules_service_pb2.BatchCheckClaimsRequest(requests=[sound, cursed, sound]),
+    )
+
+    assert [line["code"] for line in await server.lines(count=3)] == [0, -1000, 0]
+
+
+async def test_a_fault_in_another_call_is_1000_too(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liquidation_servicer, "_after", _fail)
+
+    refused = await server.refused(
+        liquidation_service_pb2.ListLiquidationsRequest(), "LiquidationService.ListLiquidations"
+    )
+
+    assert refused.code == -1000
+    assert len(await server.lines("fault", count=1)) == 1
+
+
+def slow_batch() -> bytes:
+    """A batch that takes far longer than the calls below wait for it."""
+    position = {"position_qty": "1.5", "mark_price": "2000"}
+    positions = [position | {"symbol": f"S{number}"} for number in range(100)]
+    request = samples.check(samples.low_request(liquidation={"positions": positions}, explain=True))
+    return rules_service_pb2.BatchCheckClaimsRequest(requests=[request] * 300).SerializeToString()
+
+
+@pytest.mark.parametrize("how", ["cancelled", "past its deadline"])
+async def test_a_call_that_is_given_up_does_no_more_work_and_leaves_its_lines(
+    server: Running, how: str
+) -> None:
+    name = "LiquidationRulesService.BatchCheckClaims"
+    if how == "cancelled":
+        call = asyncio.ensure_future(server.raw(name, slow_batch()))
+        await server.lines(count=1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    else:
+        with pytest.raises(Refused) as raised:
+            await server.raw(name, slow_batch(), timeout=0.05)
+        assert raised.value.grpc_code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+    lines = await server.lines(count=300)
+
+    undecided = [line for line in lines if line["code"] == -1011]
+    assert len(lines) == 300
+    assert len(undecided) > 100
+    assert {line["message"] for line in undecided} == {
+        "The call was cancelled or its deadline passed before it was decided."
+    }
+    assert [line["seq"] for line in lines] == list(range(1, 301))

@@ -1,0 +1,148 @@
+"""Batches and streams: every item answered, in order, whatever the others are."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+
+from liquidation.core.policy import Limits, Policy
+from liquidation.v1 import rules_service_pb2
+from tests import samples
+from tests.sidecars import Running, details_of, running
+
+BATCH = "LiquidationRulesService.BatchCheckClaims"
+STREAM = "/liquidation.v1.LiquidationRulesService/StreamCheckClaims"
+
+
+def item(number: int) -> rules_service_pb2.CheckClaimRequest:
+    """The number-th of many: every third is broken, every fifth of the others too small."""
+    if number % 3 == 0:
+        return samples.check(samples.low_request({"ratio_qty_request": "many"}))
+    ratio = "0.0001" if number % 5 == 0 else "1"
+    return samples.check(
+        samples.low_request(
+            {"ratio_qty_request": ratio, "liquidation_id": number}, {"liquidation_id": number}
+        )
+    )
+
+
+def code_of(result: rules_service_pb2.CheckClaimResult) -> int:
+    if result.WhichOneof("result") == "accepted":
+        return 0
+    return details_of(result.refused).error.code
+
+
+def expected(number: int) -> int:
+    if number % 3 == 0:
+        return -1005
+    return -1201 if number % 5 == 0 else 0
+
+
+async def test_a_batch_of_1000_with_every_third_broken_has_1000_results_in_order(
+    server: Running,
+) -> None:
+    batch = rules_service_pb2.BatchCheckClaimsRequest(requests=map(item, range(1, 1001)))
+
+    response = await server.call(BATCH, batch)
+
+    assert [code_of(each) for each in response.results] == [expected(n) for n in range(1, 1001)]
+    lines = await server.lines(count=1000)
+    assert [line["code"] for line in lines] == [expected(n) for n in range(1, 1001)]
+    assert [line["seq"] for line in lines] == list(range(1, 1001))
+    assert {line["rpc"] for line in lines} == {"BatchCheckClaims"}
+
+
+async def test_an_item_of_a_batch_has_the_details_of_a_single_call(server: Running) -> None:
+    request = samples.check(samples.low_request({"ratio_qty_request": "0.1"}, explain=True))
+
+    single = await server.refused(request)
+    batch = await server.call(BATCH, rules_service_pb2.BatchCheckClaimsRequest(requests=[request]))
+
+    (result,) = batch.results
+    assert single.details is not None
+    alone, within = single.details, details_of(result.refused)
+    within.error.decision.decision_id = ""
+    alone.error.decision.decision_id = ""
+    assert alone.error == within.error
+    assert (alone.info, alone.precondition) == (within.info, within.precondition)
+
+
+async def test_an_unknown_field_refuses_its_own_item_only(server: Running) -> None:
+    sound = samples.check(samples.low_request())
+    unknown = rules_service_pb2.CheckClaimRequest.FromString(
+        sound.SerializeToString() + bytes([0xE8, 0x04, 0x01])
+    )
+
+    response = await server.call(
+        BATCH, rules_service_pb2.BatchCheckClaimsRequest(requests=[sound, unknown, sound])
+    )
+
+    assert [code_of(each) for each in response.results] == [0, -1004, 0]
+
+
+async def test_a_stream_of_10000_with_broken_messages_has_10000_answers_in_order(
+    server: Running,
+) -> None:
+    async def requests() -> AsyncIterator[bytes]:
+        for number in range(1, 10_001):
+            if number % 100 == 0:
+                yield b"\xff garbage"
+            else:
+                yield rules_service_pb2.StreamCheckClaimsRequest(
+                    correlation_id=f"#{number}", request=item(number)
+                ).SerializeToString()
+
+    answers = [
+        rules_service_pb2.StreamCheckClaimsResponse.FromString(data)
+        async for data in server.channel.stream_stream(STREAM)(requests())
+    ]
+
+    wanted = [
+        ("", -1005) if number % 100 == 0 else (f"#{number}", expected(number))
+        for number in range(1, 10_001)
+    ]
+    assert [(each.correlation_id, code_of(each.result)) for each in answers] == wanted
+    lines = await server.lines(count=10_000)
+    assert [line["seq"] for line in lines] == list(range(1, 10_001))
+    assert {line["rpc"] for line in lines} == {"StreamCheckClaims"}
+
+
+async def test_a_stream_answers_each_message_before_the_next_is_sent(server: Running) -> None:
+    call = server.channel.stream_stream(STREAM)()
+    for number in (1, 2, 3):
+        await call.write(
+            rules_service_pb2.StreamCheckClaimsRequest(
+                correlation_id=str(number), request=item(number)
+            ).SerializeToString()
+        )
+        answer = rules_service_pb2.StreamCheckClaimsResponse.FromString(await call.read())
+        assert answer.correlation_id == str(number)
+    await call.done_writing()
+    assert await call.read() is grpc.aio.EOF
+
+
+async def test_a_call_beyond_the_limit_is_refused_with_a_time_to_wait(tmp_path: Path) -> None:
+    policy = replace(Policy(), limits=Limits(max_concurrent_calls=1))
+    async with running(tmp_path, policy) as server:
+        holding = server.channel.stream_stream(STREAM)()
+        await holding.write(
+            rules_service_pb2.StreamCheckClaimsRequest(request=item(1)).SerializeToString()
+        )
+        await holding.read()
+
+        refused = await server.refused(item(1))
+        also = await server.refused(
+            rules_service_pb2.GetRulesRequest(), "LiquidationRulesService.GetRules"
+        )
+
+        assert (refused.code, also.code) == (-1003, -1003)
+        assert refused.grpc_code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert refused.message == "Rate limit exceed."
+        assert refused.details is not None
+        assert refused.details.retry.retry_delay.ToSeconds() == 1
+        lines = await server.lines(count=2)
+        assert [line["code"] for line in lines] == [0, -1003]
+        await holding.done_writing()
+        assert await holding.read() is grpc.aio.EOF
+        await server.check(item(1))

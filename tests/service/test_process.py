@@ -1,0 +1,207 @@
+"""Starting, listening and stopping, as an operator sees it."""
+
+import asyncio
+import json
+import signal
+import socket
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from liquidation.v1 import liquidation_service_pb2, rules_service_pb2
+from tests import samples
+from tests.processes import serving, start
+from tests.service.test_faults import slow_batch
+from tests.sidecars import dial, health
+
+CHECK = "/liquidation.v1.LiquidationRulesService/CheckClaim"
+BATCH = "/liquidation.v1.LiquidationRulesService/BatchCheckClaims"
+
+
+async def check(address: str) -> rules_service_pb2.CheckClaimResponse:
+    async with dial(address) as channel:
+        data = await channel.unary_unary(CHECK)(
+            samples.check(samples.low_request()).SerializeToString()
+        )
+    return rules_service_pb2.CheckClaimResponse.FromString(data)
+
+
+async def test_the_serving_line_names_the_address_that_takes_calls(tmp_path: Path) -> None:
+    with serving(tmp_path) as process:
+        assert process.serving["event"] == "serving"
+        assert (await check(process.address)).decision.accepted
+        assert (tmp_path / "liquidation.db").exists()
+
+
+async def test_the_log_goes_to_standard_output_by_default(tmp_path: Path) -> None:
+    with serving(tmp_path) as process:
+        await check(process.address)
+
+        line = json.loads(process.output.readline())
+
+        assert (line["event"], line["outcome"], line["seq"]) == ("decision", "accepted", 1)
+        assert line["process"] == process.serving["process"]
+
+
+async def test_with_a_log_file_standard_output_has_the_serving_line_only(tmp_path: Path) -> None:
+    with serving(tmp_path, "--log-file", "decisions.log") as process:
+        await check(process.address)
+        process.popen.send_signal(signal.SIGTERM)
+        assert process.popen.wait() == 0
+
+        assert process.output.read() == ""
+        events = [
+            json.loads(line)["event"]
+            for line in (tmp_path / "decisions.log").read_text().splitlines()
+        ]
+        assert events == ["serving", "decision", "draining", "stopped"]
+
+
+async def test_several_listeners_at_once_tcp_and_unix(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    arguments = ("--listen", "127.0.0.1:0", "--listen", f"unix:{path}", "--listen", "[::1]:0")
+    with serving(tmp_path, *arguments) as process:
+        addresses = process.serving["addresses"]
+
+        assert addresses[1] == f"unix:{path}"
+        for address in addresses:
+            assert (await check(address)).decision.accepted
+
+
+async def test_every_flag_is_an_environment_variable_too(tmp_path: Path) -> None:
+    (tmp_path / "strict.toml").write_text('version = "strict"')
+    environment = {
+        "LIQUIDATION_LISTEN": f"127.0.0.1:0 unix:{tmp_path}/s",
+        "LIQUIDATION_STORE": "sqlite:other.db",
+        "LIQUIDATION_RULES": "strict.toml",
+        "LIQUIDATION_LOG_FILE": "other.log",
+    }
+    with serving(tmp_path, environment=environment) as process:
+        decision = (await check(f"unix:{tmp_path}/s")).decision
+
+        assert decision.rules_version == process.serving["rules_version"] == "strict"
+        assert (tmp_path / "other.db").exists()
+        assert (tmp_path / "other.log").exists()
+
+
+async def test_the_rules_file_sets_the_thresholds(tmp_path: Path) -> None:
+    (tmp_path / "rules.toml").write_text(
+        'version = "2"\n[tiers.low]\nmin_claim_notional = 30000.000000000000000001\n'
+    )
+    request = samples.check(samples.low_request({"ratio_qty_request": "0.9"}))
+    with serving(tmp_path, "--rules", "rules.toml") as process:
+        async with dial(process.address) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await channel.unary_unary(CHECK)(request.SerializeToString())
+
+    assert refused.value.details() == (
+        "total notional < 30000.000000000000000001, least req ratio should = 1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--listen", "nowhere"], "neither HOST:PORT nor unix:PATH"),
+        (["--listen", "127.0.0.1:70000"], "neither HOST:PORT nor unix:PATH"),
+        (["--store", "mysql://x"], "sqlite:PATH"),
+        (["--store", "sqlite:/no/such/folder/x.db"], "/no/such/folder/x.db"),
+        (["--rules", "missing.toml"], "missing.toml: cannot be read"),
+        (["--rules", "bad.toml"], "tiers.low.min_claim: is not a known key"),
+        (["--log-file", "/no/such/folder/x.log"], "/no/such/folder/x.log"),
+        (["--no-such-flag"], "No such option"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_of_the_operator_is_told_in_a_line_without_traceback(
+    tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    (tmp_path / "bad.toml").write_text('version = "1"\n[tiers.low]\nmin_claim = 1\n')
+    with start(["--listen", "127.0.0.1:0", *arguments], tmp_path) as popen:
+        _, errors = popen.communicate(timeout=60)
+
+    assert popen.returncode in (1, 2)
+    assert words in errors
+    assert "Traceback" not in errors
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with start(["--listen", address], tmp_path) as popen:
+            _, errors = popen.communicate(timeout=60)
+
+    assert popen.returncode == 1
+    assert f"cannot listen on {address}" in errors
+
+
+def test_a_port_of_another_sidecar_is_told_too(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path) as process,
+        start(["--listen", process.address, "--store", "sqlite:2.db"], tmp_path) as popen,
+    ):
+        _, errors = popen.communicate(timeout=60)
+
+    assert popen.returncode == 1
+    assert "cannot listen" in errors
+
+
+async def test_sigterm_lets_calls_in_progress_end_and_takes_no_new_ones(tmp_path: Path) -> None:
+    with serving(tmp_path) as process:
+        async with dial(process.address) as channel:
+            call = asyncio.ensure_future(channel.unary_unary(BATCH)(slow_batch()))
+            # The first of its lines: the call is in progress.
+            assert json.loads(await asyncio.to_thread(process.output.readline))["seq"] == 1
+            process.popen.send_signal(signal.SIGTERM)
+            rest = asyncio.to_thread(process.output.read)
+
+            response = rules_service_pb2.BatchCheckClaimsResponse.FromString(await call)
+
+            assert len(response.results) == 300
+            assert all(each.HasField("accepted") for each in response.results)
+            lines = [json.loads(line) for line in (await rest).splitlines()]
+    assert process.popen.returncode == 0
+    assert [line["seq"] for line in lines if "seq" in line] == list(range(2, 301))
+    assert lines[-1]["event"] == "stopped"
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await check(process.address)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_health_turns_first_when_the_server_drains(tmp_path: Path) -> None:
+    with serving(tmp_path) as process:
+        async with dial(process.address) as channel:
+            watch = health(channel, "")
+            seen = []
+            async for response in watch:
+                seen.append(response.status)
+                if response.status == health_pb2.HealthCheckResponse.SERVING:
+                    process.popen.send_signal(signal.SIGTERM)
+                elif len(seen) > 1 and seen[-2] == health_pb2.HealthCheckResponse.SERVING:
+                    break
+            watch.cancel()
+        assert seen[-1] == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert process.popen.wait() == 0
+
+
+async def test_what_was_put_is_there_after_kill_9(tmp_path: Path) -> None:
+    put = "/liquidation.v1.LiquidationService/PutLiquidation"
+    with serving(tmp_path) as process:
+        async with dial(process.address) as channel:
+            request = liquidation_service_pb2.PutLiquidationRequest(
+                liquidation=samples.snapshot(samples.low())
+            )
+            await channel.unary_unary(put)(request.SerializeToString())
+        process.popen.kill()
+        process.popen.wait()
+
+    with serving(tmp_path) as process:
+        stored = samples.check({"terms": samples.low_terms()})
+        async with dial(process.address) as channel:
+            data = await channel.unary_unary(CHECK)(stored.SerializeToString())
+        decision = rules_service_pb2.CheckClaimResponse.FromString(data).decision
+        assert (decision.accepted, decision.liquidation_revision) == (True, 7)

@@ -1,0 +1,199 @@
+"""What no well-behaved caller sends: each is answered clearly, logged, and the server goes on."""
+
+import base64
+from dataclasses import replace
+from pathlib import Path
+
+import grpc
+import pytest
+
+from liquidation.core.policy import Limits, Policy
+from liquidation.v1 import liquidation_service_pb2, rules_service_pb2
+from tests import samples
+from tests.sidecars import Refused, Running, running
+
+CHECK = "LiquidationRulesService.CheckClaim"
+# Field 77, which no message of the API has, as bytes: a varint of 1.
+UNKNOWN = bytes([0xE8, 0x04, 0x01])
+
+
+async def refused(server: Running, data: bytes, name: str = CHECK) -> Refused:
+    with pytest.raises(Refused) as raised:
+        await server.raw(name, data)
+    return raised.value
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A length-delimited field of fewer than 128 bytes."""
+    assert len(content) < 128
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff", b"\x0a\xff", b"not a message", bytes(range(256))], ids=repr
+)
+async def test_bytes_that_are_no_message_are_malformed_and_logged(
+    server: Running, data: bytes
+) -> None:
+    answer = await refused(server, data)
+
+    assert (answer.code, answer.grpc_code) == (-1005, grpc.StatusCode.INVALID_ARGUMENT)
+    assert answer.details is not None
+    assert answer.details.bad_request.field_violations[0].field == "request"
+    (line,) = await server.lines(count=1)
+    assert (line["code"], line["rule"], line["liquidation_id"]) == (-1005, "well_formed", 0)
+    assert line["request"]["bytes"] == len(data)
+    assert base64.b64decode(line["request"]["head_base64"]) == data[:256]
+    await server.check(samples.check(samples.low_request()))
+
+
+async def test_an_empty_request_is_malformed_field_by_field(server: Running) -> None:
+    answer = await refused(server, b"")
+
+    assert answer.code == -1005
+    assert answer.details is not None
+    assert [each.field for each in answer.details.bad_request.field_violations] == [
+        "terms.liquidation_id",
+        "terms.liquidator_id",
+        "terms.ratio_qty_request",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        (UNKNOWN, "77"),
+        (field(1, UNKNOWN), "terms.77"),
+        (field(1, field(5, UNKNOWN)), "terms.symbols[0].77"),
+        (field(2, field(8, UNKNOWN)), "liquidation.snapshot_time.77"),
+        (
+            field(2, field(9, field(2, b"") + field(2, UNKNOWN))),
+            "liquidation.account.positions[1].77",
+        ),
+        (field(3, field(2, UNKNOWN)), "liquidator.account.77"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_a_field_the_service_does_not_know_is_refused_at_any_depth(
+    server: Running, data: bytes, path: str
+) -> None:
+    answer = await refused(server, data)
+
+    assert (answer.code, answer.grpc_code) == (-1004, grpc.StatusCode.INVALID_ARGUMENT)
+    assert answer.message == "An unknown parameter was sent."
+    assert answer.details is not None
+    assert answer.details.error.decision.rule == "known_fields"
+    assert [each.field for each in answer.details.bad_request.field_violations] == [path]
+    (line,) = await server.lines(count=1)
+    assert line["request"]["unknown_fields"] == [path]
+
+
+async def test_a_sound_request_with_an_unknown_field_is_refused_with_its_numbers(
+    server: Running,
+) -> None:
+    answer = await refused(
+        server, samples.check(samples.low_request()).SerializeToString() + UNKNOWN
+    )
+
+    assert answer.code == -1004
+    assert answer.details is not None
+    assert answer.details.error.decision.total_notional == samples.LOW_NOTIONAL
+
+
+async def test_a_million_unknown_fields_are_answered_within_the_bound(server: Running) -> None:
+    answer = await refused(server, UNKNOWN * 1_000_000)
+
+    assert answer.code == -1004
+    assert answer.details is not None
+    assert len(answer.details.bad_request.field_violations) == 8
+
+
+async def test_a_request_over_the_size_limit_is_malformed_and_logged(tmp_path: Path) -> None:
+    policy = replace(Policy(), limits=Limits(max_request_bytes=2000))
+    async with running(tmp_path, policy) as server:
+        answer = await refused(server, field(99 % 16, b"") + b"\x00" * 2000)
+
+        assert answer.code == -1005
+        assert answer.details is not None
+        (violation,) = answer.details.bad_request.field_violations
+        assert "at most 2000 bytes" in violation.description
+        (line,) = await server.lines(count=1)
+        assert line["code"] == -1005
+        await server.check(samples.check(samples.low_request()))
+
+
+async def test_a_request_of_the_size_limit_is_read(tmp_path: Path) -> None:
+    request = samples.check(samples.low_request()).SerializeToString()
+    policy = replace(Policy(), limits=Limits(max_request_bytes=len(request)))
+    async with running(tmp_path, policy) as server:
+        await server.raw(CHECK, request)
+
+
+async def test_a_request_far_over_the_limit_is_cut_off_by_grpc(tmp_path: Path) -> None:
+    policy = replace(Policy(), limits=Limits(max_request_bytes=2000))
+    async with running(tmp_path, policy) as server:
+        answer = await refused(server, b"\x00" * 8001)
+
+        assert answer.grpc_code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await server.check(samples.check(samples.low_request()))
+
+
+@pytest.mark.parametrize("path", ["/liquidation.v1.LiquidationRulesService/Guess", "/no.Such/Call"])
+async def test_an_unknown_method_is_unimplemented(server: Running, path: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await server.channel.unary_unary(path)(b"")
+
+    assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    await server.check(samples.check(samples.low_request()))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LiquidationRulesService.ListErrorCodes",
+        "LiquidationRulesService.GetRules",
+        "LiquidationService.PutLiquidation",
+        "LiquidationService.BatchPutLiquidations",
+        "LiquidationService.GetLiquidation",
+        "LiquidationService.ListLiquidations",
+        "LiquidationService.CloseLiquidation",
+    ],
+)
+async def test_every_other_call_refuses_garbage_and_unknown_fields_too(
+    server: Running, name: str
+) -> None:
+    assert (await refused(server, b"\xff", name)).code == -1005
+    assert (await refused(server, UNKNOWN, name)).code == -1004
+
+
+@pytest.mark.parametrize("entries", [0, 1001])
+async def test_a_batch_of_no_or_too_many_items_is_refused_whole(
+    server: Running, entries: int
+) -> None:
+    item = samples.check(samples.low_request())
+    batch = rules_service_pb2.BatchCheckClaimsRequest(requests=[item] * entries)
+
+    answer = await server.refused(batch, "LiquidationRulesService.BatchCheckClaims")
+
+    assert answer.code == -1005
+    (line,) = await server.lines(count=1)
+    assert (line["rpc"], line["code"]) == ("BatchCheckClaims", -1005)
+
+
+async def test_an_unknown_field_of_the_batch_itself_refuses_it_whole(server: Running) -> None:
+    item = samples.check(samples.low_request())
+    batch = rules_service_pb2.BatchCheckClaimsRequest(requests=[item])
+
+    answer = await refused(
+        server, batch.SerializeToString() + UNKNOWN, "LiquidationRulesService.BatchCheckClaims"
+    )
+
+    assert answer.code == -1004
+
+
+async def test_a_batch_of_no_or_too_many_liquidations_is_refused_whole(server: Running) -> None:
+    put = liquidation_service_pb2.PutLiquidationRequest(liquidation=samples.snapshot(samples.low()))
+    for entries in (0, 1001):
+        batch = liquidation_service_pb2.BatchPutLiquidationsRequest(requests=[put] * entries)
+        answer = await server.refused(batch, "LiquidationService.BatchPutLiquidations")
+        assert answer.code == -1005

@@ -1,0 +1,214 @@
+"""What every store promises about liquidations."""
+
+import asyncio
+from decimal import Decimal
+
+import pytest
+
+from liquidation.core.model import Standing
+from liquidation.store.base import AccountMismatchError, StandingQuery, Store
+from tests.store.conftest import OpenStore
+from tests.store.snapshots import PLAIN, snapshot, with_account
+
+NOBODY = "nobody"
+
+
+async def standing(store: Store, liquidation_id: int, liquidator_id: str = NOBODY) -> Standing:
+    (found,) = await store.standings([StandingQuery(liquidation_id, liquidator_id)])
+    return found
+
+
+async def test_a_snapshot_comes_back_to_the_last_digit(store: Store) -> None:
+    await store.put([PLAIN])
+
+    assert await store.get(1) == PLAIN
+
+
+async def test_ratios_computed_from_an_account_come_back_exactly(store: Store) -> None:
+    computed = with_account()
+    await store.put([computed])
+
+    assert await store.get(1) == computed
+
+
+async def test_the_first_snapshot_opens_the_liquidation(store: Store) -> None:
+    (result,) = await store.put([PLAIN])
+
+    assert (result.applied, result.opened, result.closed) == (True, True, False)
+    assert result.liquidation == PLAIN
+
+
+async def test_a_higher_revision_replaces_the_snapshot(store: Store) -> None:
+    await store.put([snapshot(revision=1)])
+
+    newer = snapshot(revision=2, margin_ratio=Decimal("0.5"))
+    (result,) = await store.put([newer])
+
+    assert (result.applied, result.opened) == (True, False)
+    assert await store.get(1) == newer
+
+
+@pytest.mark.parametrize("revision", [4, 5], ids=["lower", "equal"])
+async def test_a_revision_that_is_not_higher_changes_nothing(store: Store, revision: int) -> None:
+    stored = snapshot(revision=5)
+    await store.put([stored])
+
+    (result,) = await store.put([snapshot(revision=revision, margin_ratio=Decimal("0.5"))])
+
+    assert not result.applied
+    assert result.liquidation == stored
+    assert await store.get(1) == stored
+
+
+async def test_the_largest_id_and_revision_are_kept(store: Store) -> None:
+    largest = snapshot(2**63 - 1, 2**63 - 1)
+    await store.put([largest])
+
+    assert await store.get(2**63 - 1) == largest
+
+
+async def test_one_call_may_put_a_liquidation_twice(store: Store) -> None:
+    results = await store.put([snapshot(revision=1), snapshot(revision=3), snapshot(revision=2)])
+
+    assert [result.applied for result in results] == [True, True, False]
+    assert results[2].liquidation.revision == 3
+
+
+async def test_another_account_is_refused_and_nothing_of_the_call_is_stored(store: Store) -> None:
+    await store.put([snapshot(1)])
+
+    with pytest.raises(AccountMismatchError) as raised:
+        await store.put([snapshot(2), snapshot(1, revision=2, account_id="account-2"), snapshot(3)])
+
+    assert raised.value.index == 1
+    assert await store.get(1) == snapshot(1)
+    assert await store.get(2) is None
+    assert await store.get(3) is None
+
+
+async def test_one_caller_s_mistake_does_not_undo_what_others_put_meanwhile(store: Store) -> None:
+    await store.put([snapshot(1)])
+    stranger = snapshot(1, revision=2, account_id="account-2")
+
+    outcomes = await asyncio.gather(
+        store.put([snapshot(2)]),
+        store.put([snapshot(3), stranger]),
+        store.put([snapshot(4)]),
+        return_exceptions=True,
+    )
+
+    assert isinstance(outcomes[1], AccountMismatchError)
+    assert [await store.get(each) is not None for each in (2, 3, 4)] == [True, False, True]
+
+
+async def test_an_unknown_liquidation_is_not_found(store: Store) -> None:
+    assert await store.get(1) is None
+    assert await store.close_liquidation(1) is None
+    assert await standing(store, 1) == Standing()
+
+
+async def test_closing_returns_the_last_snapshot_and_ends_it(store: Store) -> None:
+    await store.put([PLAIN])
+
+    assert await store.close_liquidation(1) == PLAIN
+    assert await store.get(1) is None
+    assert await store.close_liquidation(1) is None
+
+
+async def test_no_snapshot_opens_a_closed_liquidation_again(store: Store) -> None:
+    await store.put([PLAIN])
+    await store.close_liquidation(1)
+
+    (result,) = await store.put([snapshot(revision=9)])
+
+    assert (result.applied, result.opened, result.closed) == (False, False, True)
+    assert result.liquidation == PLAIN
+    assert (await standing(store, 1)).closed
+
+
+async def test_a_standing_has_the_stored_snapshot(store: Store) -> None:
+    await store.put([PLAIN])
+
+    assert await standing(store, 1) == Standing(liquidation=PLAIN)
+
+
+async def test_standings_come_in_the_order_of_the_questions(store: Store) -> None:
+    await store.put([snapshot(1), snapshot(2), snapshot(3)])
+
+    found = await store.standings([StandingQuery(each, NOBODY) for each in (3, 9, 1, 3)])
+
+    ids = [each.liquidation.liquidation_id if each.liquidation else None for each in found]
+    assert ids == [3, None, 1, 3]
+
+
+async def test_a_liquidator_with_an_open_liquidation_is_in_liquidation(store: Store) -> None:
+    await store.put([snapshot(1), snapshot(2, account_id="liquidator-1")])
+
+    assert (await standing(store, 1, "liquidator-1")).liquidator_in_liquidation
+    assert not (await standing(store, 1, "liquidator-2")).liquidator_in_liquidation
+
+    await store.close_liquidation(2)
+    assert not (await standing(store, 1, "liquidator-1")).liquidator_in_liquidation
+
+
+async def test_pages_give_every_open_liquidation_once_by_id(store: Store) -> None:
+    await store.put([snapshot(each) for each in (7, 1, 5, 3, 9)])
+    await store.close_liquidation(5)
+
+    first = await store.page("", 0, 2)
+    assert first.next_after is not None
+    second = await store.page("", first.next_after, 2)
+
+    ids = [each.liquidation_id for page in (first, second) for each in page.liquidations]
+    assert ids == [1, 3, 7, 9]
+    assert second.next_after is None
+
+
+async def test_a_page_may_be_of_one_account(store: Store) -> None:
+    await store.put([snapshot(each, account_id=f"account-{each % 2}") for each in range(1, 8)])
+
+    page = await store.page("account-1", 1, 100)
+
+    assert [each.liquidation_id for each in page.liquidations] == [3, 5, 7]
+
+
+async def test_everything_is_there_after_opening_again(open_store: OpenStore) -> None:
+    async with open_store() as store:
+        await store.put([snapshot(1), snapshot(2)])
+        await store.close_liquidation(2)
+
+    async with open_store() as store:
+        assert await store.get(1) == snapshot(1)
+        assert (await standing(store, 2)).closed
+
+
+async def test_two_openers_see_each_other_s_writes_at_once(open_store: OpenStore) -> None:
+    async with open_store() as one, open_store() as other:
+        await one.put([snapshot(1)])
+        assert await other.get(1) == snapshot(1)
+
+        await other.close_liquidation(1)
+        assert (await standing(one, 1)).closed
+
+
+async def test_many_put_at_once_and_each_gets_its_own_answer(store: Store) -> None:
+    results = await asyncio.gather(*(store.put([snapshot(each)]) for each in range(1, 501)))
+
+    assert [result[0].liquidation.liquidation_id for result in results] == list(range(1, 501))
+    assert len((await store.page("", 0, 1000)).liquidations) == 500
+
+
+async def test_of_many_that_race_to_open_exactly_one_does(open_store: OpenStore) -> None:
+    async with open_store() as one, open_store() as other:
+        results = await asyncio.gather(
+            *((one, other)[each % 2].put([snapshot(1, revision=each)]) for each in range(1, 41))
+        )
+
+        assert sum(result[0].opened for result in results) == 1
+        stored = await one.get(1)
+        assert stored is not None
+        assert stored.revision == 40
+
+
+async def test_a_store_that_answers_passes_its_probe(store: Store) -> None:
+    await store.probe()

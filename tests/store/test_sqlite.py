@@ -1,0 +1,88 @@
+"""What is particular to the SQLite store."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from liquidation.store.base import SchemaError, StoreUnavailableError
+from liquidation.store.sqlite import SqliteStore
+from tests.clocks import Clock
+from tests.store.snapshots import snapshot
+
+
+async def test_the_file_is_in_wal_mode_and_carries_its_schema_version(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    await SqliteStore(path, Clock().now_us).aclose()
+
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    connection.close()
+    assert version >= 1
+
+
+async def test_every_commit_is_synced(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db", Clock().now_us)
+
+    synchronous = await store._write(lambda db: db.execute("PRAGMA synchronous").fetchone()[0])
+
+    assert synchronous == 2  # FULL
+    await store.aclose()
+
+
+def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 999")
+    connection.close()
+
+    with pytest.raises(SchemaError, match="999"):
+        SqliteStore(path, Clock().now_us)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.write_text("this is no database, and it is long enough to be looked at" * 100)
+
+    with pytest.raises(StoreUnavailableError, match=r"store\.db"):
+        SqliteStore(path, Clock().now_us)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailableError, match="missing"):
+        SqliteStore(tmp_path / "missing" / "store.db", Clock().now_us)
+
+
+async def test_a_lock_that_is_never_given_back_is_not_waited_for_longer_than_two_seconds(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "store.db"
+    store = SqliteStore(path, Clock().now_us)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(StoreUnavailableError):
+        await store.put([snapshot(1)])
+
+    other.execute("ROLLBACK")
+    other.close()
+    (result,) = await store.put([snapshot(1)])
+    assert result.opened
+    await store.aclose()
+
+
+async def test_a_broken_table_is_unavailable_and_tells_no_driver_type(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = SqliteStore(path, Clock().now_us)
+    with sqlite3.connect(path) as other:
+        other.execute("DROP TABLE liquidation")
+    other.close()
+
+    with pytest.raises(StoreUnavailableError):
+        await store.get(1)
+    with pytest.raises(StoreUnavailableError):
+        await store.put([snapshot(1)])
+    with pytest.raises(StoreUnavailableError):
+        await store.probe()
+    await store.aclose()
