@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2
 from liquidation.v1 import liquidation_service_pb2, rules_service_pb2
 from tests import samples
 from tests.processes import serving, start
-from tests.service.test_faults import slow_batch
+from tests.service.test_faults import ITEMS, slow_batch
 from tests.sidecars import dial, health
 
 CHECK = "/liquidation.v1.LiquidationRulesService/CheckClaim"
@@ -161,11 +161,11 @@ async def test_sigterm_lets_calls_in_progress_end_and_takes_no_new_ones(tmp_path
 
             response = rules_service_pb2.BatchCheckClaimsResponse.FromString(await call)
 
-            assert len(response.results) == 300
+            assert len(response.results) == ITEMS
             assert all(each.HasField("accepted") for each in response.results)
             lines = [json.loads(line) for line in (await rest).splitlines()]
     assert process.popen.returncode == 0
-    assert [line["seq"] for line in lines if "seq" in line] == list(range(2, 301))
+    assert [line["seq"] for line in lines if "seq" in line] == list(range(2, ITEMS + 1))
     assert lines[-1]["event"] == "stopped"
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await check(process.address)
