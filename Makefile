@@ -7,10 +7,11 @@ PROTOS := $(wildcard proto/liquidation/v1/*.proto)
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types proto check format clean
+
+.PHONY: help run test lint types proto release-proto check bench format clean
 
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(READY) ## Start the service on 127.0.0.1:50051 (more flags: ARGS="--listen ...")
 	@$(BIN)/python server.py $(ARGS)
@@ -18,14 +19,18 @@ run: $(READY) ## Start the service on 127.0.0.1:50051 (more flags: ARGS="--liste
 test: $(READY) ## Run all tests
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(READY) ## Ruff, buf lint, and whether generated files are fresh
+lint: $(READY) ## Ruff, buf lint and buf breaking
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/buf lint
+	$(BIN)/buf breaking --against proto/released.binpb
 	$(BIN)/buf format --diff --exit-code --path proto/liquidation
 
 types: $(READY) ## Strict type check
 	$(BIN)/mypy
+
+release-proto: $(READY) ## Make the API as it is what `buf breaking` guards
+	$(BIN)/buf build --exclude-source-info -o proto/released.binpb
 
 proto: $(READY) ## Generate liquidation/v1 from proto/ again
 	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=. --pyi_out=. $(PROTOS)
@@ -36,6 +41,9 @@ format: $(READY) ## Format Python and proto files
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	$(BIN)/buf format --write --path proto/liquidation
+
+bench: $(READY) ## Memory and speed with many liquidations
+	$(BIN)/python bench/many_liquidations.py $(ARGS)
 
 clean: ## Remove the environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
