@@ -77,7 +77,7 @@ class Server:
         """Drains the server and waits for its end."""
         self._channel.close()
         self._popen.terminate()
-        self._popen.wait()
+        self._popen.communicate()
 
 
 @contextmanager
