@@ -1,13 +1,15 @@
 """The `liquidation` command. It prints; it decides nothing."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from liquidation import serving
-from liquidation.core.policy import PolicyError
-from liquidation.settings import Settings, load_policy, serve_options
+from liquidation.cli import check, errors, rules
+from liquidation.cli.options import policy_of
+from liquidation.settings import Settings, serve_options
 from liquidation.store.base import StoreError
 
 __all__ = ["main"]
@@ -21,11 +23,13 @@ def cli() -> None:
 @cli.command()
 @serve_options
 def serve(listen: tuple[str, ...], store: Path, rules: Path | None, log_file: Path | None) -> None:
-    """Serve the rules over gRPC until SIGTERM or Ctrl-C."""
-    try:
-        policy = load_policy(rules)
-    except PolicyError as error:
-        raise click.ClickException(f"{rules}: {error}") from error
+    """Serve the rules over gRPC until SIGTERM or Ctrl-C.
+
+    \b
+    Example:
+      liquidation serve --listen 127.0.0.1:50051 --store sqlite:liquidation.db
+    """
+    policy = policy_of(rules)
     try:
         serving.serve(Settings(listen, store, rules, log_file), policy)
     except (serving.ListenError, StoreError) as error:
@@ -34,6 +38,15 @@ def serve(listen: tuple[str, ...], store: Path, rules: Path | None, log_file: Pa
         raise click.ClickException(f"{log_file}: {error.strerror}") from error
 
 
+for command in (check.check, errors.errors, rules.rules):
+    cli.add_command(command)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command with `arguments`, by default those of the process."""
-    cli.main(None if arguments is None else list(arguments), prog_name="liquidation")
+    try:
+        cli.main(None if arguments is None else list(arguments), prog_name="liquidation")
+    except OSError as error:
+        # A disk that is full, or a file that cannot be read to its end.
+        click.echo(f"Error: {error.strerror or error}", err=True)
+        sys.exit(1)

@@ -17,7 +17,7 @@ from liquidation.service import refusals, rpc, wire
 from liquidation.service.guards import Guard
 from liquidation.v1 import rules_service_pb2
 
-__all__ = ["rules_service"]
+__all__ = ["claim_result", "rules_in_force", "rules_service"]
 
 _M = TypeVar("_M", bound=Message)
 
@@ -90,7 +90,7 @@ class _RulesServicer:
             sent = wire.unreadable(data, unknown_fields=unknown)
             return (await self._check([sent], call))[0]
         answers = await self._check([wire.sent(each) for each in batch.requests], call)
-        return rules_service_pb2.BatchCheckClaimsResponse(results=map(_result, answers))
+        return rules_service_pb2.BatchCheckClaimsResponse(results=map(claim_result, answers))
 
     async def stream_check_claims(
         self, requests: AsyncIterator[bytes], context: rpc.Context
@@ -105,11 +105,11 @@ class _RulesServicer:
                 except Exception as error:  # noqa: BLE001 - a fault must not end the stream
                     answer = self._desk.fault(wire.unreadable(data), call, error)
                 yield rules_service_pb2.StreamCheckClaimsResponse(
-                    correlation_id=correlation_id, result=_result(answer)
+                    correlation_id=correlation_id, result=claim_result(answer)
                 ).SerializeToString()
 
     async def get_rules(self, _: rules_service_pb2.GetRulesRequest, __: Call) -> Message:
-        return _rules(self._desk.policy)
+        return rules_in_force(self._desk.policy)
 
     async def _check(self, requests: Sequence[Sent], call: Call) -> list[Answer]:
         with self._guard.admit() as too_many:
@@ -135,7 +135,8 @@ def _sent(request: rules_service_pb2.CheckClaimRequest | Defect, data: bytes) ->
     return wire.unreadable(data, request) if isinstance(request, Defect) else wire.sent(request)
 
 
-def _result(answer: Answer) -> rules_service_pb2.CheckClaimResult:
+def claim_result(answer: Answer) -> rules_service_pb2.CheckClaimResult:
+    """The answer to one claim of a batch or a stream."""
     if answer.verdict.refusal is None:
         accepted = wire.checked(answer.decision_id, answer.verdict)
         return rules_service_pb2.CheckClaimResult(accepted=accepted)
@@ -148,7 +149,8 @@ async def _error_codes(_: rules_service_pb2.ListErrorCodesRequest, __: Call) -> 
     return refusals.error_codes()
 
 
-def _rules(policy: Policy) -> rules_service_pb2.GetRulesResponse:
+def rules_in_force(policy: Policy) -> rules_service_pb2.GetRulesResponse:
+    """The policy as it is told: every rule with its mode, thresholds and limits."""
     return rules_service_pb2.GetRulesResponse(
         version=policy.version,
         tiers=[

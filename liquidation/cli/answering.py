@@ -1,0 +1,131 @@
+"""Who answers: a server, in one of three ways, or the rules in this process."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from threading import Semaphore
+from typing import Final
+
+from liquidation.cli.requests import Line
+from liquidation.client import ClaimAnswer, LiquidationClient, LiquidationRefused
+from liquidation.core.decide import assemble, decide
+from liquidation.core.intake import Intake, read_request
+from liquidation.core.model import Defect, Standing
+from liquidation.core.policy import Policy
+from liquidation.desk import Answer
+from liquidation.refused import claim_answer
+from liquidation.service import wire
+from liquidation.service.rules_servicer import claim_result
+from liquidation.v1.rules_service_pb2 import CheckClaimRequest
+
+__all__ = ["MODES", "Answered", "Ask", "answered", "in_process", "over"]
+
+# Answers requests in order, as it reads them.
+Ask = Callable[[Iterable[CheckClaimRequest]], Iterable[ClaimAnswer]]
+
+# What one batch holds at most; a server may take as little as its own limit of bytes.
+_BATCH: Final = 500
+_BATCH_BYTES: Final = 1024 * 1024
+# Requests of a stream that may wait for their answers.
+_UNDER_WAY: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A line with its answer; None where the line holds no request."""
+
+    line: Line
+    answer: ClaimAnswer | None
+
+
+def answered(lines: Iterable[Line], ask: Ask) -> Iterator[Answered]:
+    """Every line in order, with its answer where it is a request.
+
+    Only the lines that are under way are held.
+    """
+    under_way: deque[Line] = deque()
+
+    def requests() -> Iterator[CheckClaimRequest]:
+        for line in lines:
+            under_way.append(line)
+            if line.request is not None:
+                yield line.request
+
+    for answer in ask(requests()):
+        while (line := under_way.popleft()).request is None:
+            yield Answered(line, None)
+        yield Answered(line, answer)
+    for line in under_way:
+        yield Answered(line, None)
+
+
+def in_process(policy: Policy) -> Ask:
+    """The rules in this process, with nothing stored: the words are those of the server."""
+    return lambda requests: (
+        claim_answer(claim_result(_decided(policy, request))) for request in requests
+    )
+
+
+def _decided(policy: Policy, request: CheckClaimRequest) -> Answer:
+    """The verdict; there is no log, so it has no decision id."""
+    data = request.SerializeToString()
+    parsed = wire.parse(CheckClaimRequest, data, policy.limits.max_request_bytes)
+    sent = wire.unreadable(data, parsed) if isinstance(parsed, Defect) else wire.sent(parsed)
+    intake = Intake(defects=sent.defects)
+    if sent.request is not None:
+        intake = read_request(sent.request)
+    standing = None if intake.terms is None else Standing()
+    case = assemble(policy, intake, standing, sent.unknown_fields)
+    return Answer("", decide(case, explain=sent.explain))
+
+
+def over(client: LiquidationClient, mode: str) -> Ask:
+    """A server, asked in one of `MODES`."""
+    return lambda requests: MODES[mode](client, requests)
+
+
+def _unary(
+    client: LiquidationClient, requests: Iterable[CheckClaimRequest]
+) -> Iterator[ClaimAnswer]:
+    for request in requests:
+        try:
+            yield client.check(request)
+        except LiquidationRefused as refused:
+            yield refused
+
+
+def _batch(
+    client: LiquidationClient, requests: Iterable[CheckClaimRequest]
+) -> Iterator[ClaimAnswer]:
+    batch: list[CheckClaimRequest] = []
+    size = 0
+    for request in requests:
+        if batch and (len(batch) == _BATCH or size + request.ByteSize() > _BATCH_BYTES):
+            yield from client.batch_check_claims(batch)
+            batch, size = [], 0
+        batch.append(request)
+        size += request.ByteSize()
+    if batch:
+        yield from client.batch_check_claims(batch)
+
+
+def _stream(
+    client: LiquidationClient, requests: Iterable[CheckClaimRequest]
+) -> Iterator[ClaimAnswer]:
+    """Holds a bounded number of requests under way: gRPC alone would send megabytes ahead."""
+    room = Semaphore(_UNDER_WAY)
+
+    def paced() -> Iterator[CheckClaimRequest]:
+        for request in requests:
+            room.acquire()
+            yield request
+
+    try:
+        for _, answer in client.stream_check_claims(paced()):
+            room.release()
+            yield answer
+    finally:
+        room.release()  # the thread that reads the requests may still wait for room
+
+
+MODES: Final = {"unary": _unary, "batch": _batch, "stream": _stream}

@@ -1,0 +1,76 @@
+"""What several commands share: the server to ask, the rules to ask, and how their faults are told.
+
+A user never sees a traceback for what went wrong outside of the program: one line on standard
+error says what and where.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+import click
+
+from liquidation.client import LiquidationClient, LiquidationClientError, LiquidationRefused
+from liquidation.core.policy import Policy, PolicyError
+from liquidation.settings import load_policy
+
+__all__ = ["address_option", "connected", "policy_of", "rules_option", "screen"]
+
+# How long one call of a command may take, in seconds.
+_TIMEOUT: Final = 30.0
+
+
+def _address(_: click.Context, __: click.Parameter, address: str | None) -> str | None:
+    if address is None or (address.startswith("unix:") and address != "unix:"):
+        return address
+    host, _colon, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
+        raise click.BadParameter(f"{address!r} is neither HOST:PORT nor unix:PATH")
+    return address
+
+
+address_option: Final = click.option(
+    "--address",
+    metavar="HOST:PORT|unix:PATH",
+    callback=_address,
+    help="Ask the server there.  [default: no server, the rules run in this process]",
+)
+rules_option: Final = click.option(
+    "--rules",
+    type=click.Path(path_type=Path),
+    help="The rules.toml to run here, without a server.  [default: the built-in rules]",
+)
+
+
+def policy_of(path: Path | None) -> Policy:
+    """The rules in the file at `path`, or the built-in ones; a bad file ends the command."""
+    try:
+        return load_policy(path)
+    except PolicyError as error:
+        raise click.ClickException(f"{path}: {error}") from error
+
+
+@contextmanager
+def connected(address: str) -> Iterator[LiquidationClient]:
+    """A client of the server there; a call that it does not answer ends the command."""
+    with LiquidationClient(address, timeout=_TIMEOUT) as client:
+        try:
+            yield client
+        except LiquidationClientError as error:
+            refused = "refused the call: " if isinstance(error, LiquidationRefused) else ""
+            raise click.ClickException(
+                f"{address}: {refused}{' '.join(str(error).split())}"
+            ) from error
+
+
+def screen() -> ModuleType:
+    """The module that draws tables; it needs rich, which not every installation has."""
+    try:
+        from liquidation.cli import screen  # noqa: PLC0415 - the other formats work without rich
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            "tables need rich: install liquidation[cli], or choose another --format"
+        ) from error
+    return screen

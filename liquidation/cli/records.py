@@ -1,0 +1,81 @@
+"""An answer as one JSON object, for programs."""
+
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from liquidation.cli.answering import Answered
+from liquidation.client import LiquidationRefused
+from liquidation.messages import message_of
+from liquidation.v1 import liquidation_pb2
+from liquidation.values import Decision
+
+__all__ = ["proto_json", "record"]
+
+
+def proto_json(message_type: type[Message], value: Any) -> Any:
+    """The protobuf JSON of the message that says `value`, with proto field names."""
+    return MessageToDict(message_of(message_type, value), preserving_proto_field_name=True)
+
+
+def record(each: Answered) -> dict[str, Any]:
+    """What became of a line; `error` alone where it holds no request."""
+    answer = each.answer
+    if answer is None:
+        return {"line": each.line.number, "error": each.line.problem}
+    decision = None
+    if answer.decision is not None:
+        decision = _decision(answer.decision)
+    if isinstance(answer, LiquidationRefused):
+        return {
+            "line": each.line.number,
+            "accepted": False,
+            "code": answer.code,
+            "name": answer.name,
+            "message": answer.message,
+            "rule": answer.rule,
+            "decision": decision,
+            "positions": [],
+            "details": _details(answer),
+        }
+    return {
+        "line": each.line.number,
+        "accepted": True,
+        "code": 0,
+        "name": "",
+        "message": "",
+        "rule": "",
+        "decision": decision,
+        "positions": [
+            proto_json(liquidation_pb2.ClaimedPosition, position) for position in answer.positions
+        ],
+    }
+
+
+def _decision(decision: Decision) -> Any:
+    """With facts by name: a map of a message has no order."""
+    told = proto_json(liquidation_pb2.Decision, decision)
+    for result in told.get("trace", ()):
+        if "facts" in result:
+            result["facts"] = dict(sorted(result["facts"].items()))
+    return told
+
+
+def _details(refused: LiquidationRefused) -> dict[str, Any]:
+    retry_after = None
+    if refused.retry_after is not None:
+        wait = Duration()
+        wait.FromTimedelta(refused.retry_after)
+        retry_after = wait.ToJsonString()
+    return {
+        "http_status": refused.http_status,
+        "grpc_code": refused.grpc_code.name,
+        "metadata": dict(refused.metadata),
+        "field_violations": [
+            {"field": each.field, "description": each.description}
+            for each in refused.field_violations
+        ],
+        "retry_after": retry_after,
+    }

@@ -1,0 +1,49 @@
+"""`liquidation rules`: the rules in force."""
+
+from pathlib import Path
+
+import click
+import orjson
+
+from liquidation.cli.options import address_option, connected, policy_of, rules_option, screen
+from liquidation.cli.records import proto_json
+from liquidation.messages import value_of
+from liquidation.service.rules_servicer import rules_in_force
+from liquidation.v1.rules_service_pb2 import GetRulesResponse
+from liquidation.values import Rules
+
+__all__ = ["rules"]
+
+
+@click.command(short_help="The rules in force, in order.")
+@address_option
+@rules_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="For people, or for programs: the GetRulesResponse.",
+)
+def rules(address: str | None, rules: Path | None, form: str) -> None:
+    """The rules in force: their order and modes, thresholds and limits.
+
+    Those of a server, of a rules file, or the built-in ones.
+
+    \b
+    Example:
+      liquidation rules --address 127.0.0.1:50051
+    """
+    if address is not None and rules is not None:
+        raise click.UsageError("--address and --rules exclude each other")
+    if address is None:
+        in_force = value_of(Rules, rules_in_force(policy_of(rules)))
+    else:
+        with connected(address) as client:
+            in_force = client.get_rules()
+    if form == "json":
+        known = proto_json(GetRulesResponse, in_force)
+        click.echo(orjson.dumps(known, option=orjson.OPT_INDENT_2))
+    else:
+        screen().write_rules(in_force)

@@ -1,0 +1,325 @@
+"""The typed client of the service: `LiquidationClient`, and `AsyncLiquidationClient` for asyncio.
+
+    with LiquidationClient("127.0.0.1:50051") as client:
+        try:
+            claim = client.check_claim(ClaimTerms(101, "liquidator-1", "0.5"))
+        except LiquidationRefused as refused:
+            print(refused.code, refused.message)
+
+Both classes have the same methods, which take and give the values of `liquidation.values`. Every
+method raises, with the gRPC error as its cause:
+
+- `LiquidationRefused`, where the service refuses;
+- `LiquidationCallFailed`, where there is no answer of the service: it is not there, the deadline
+  passed, the call was cancelled.
+
+Both are a `LiquidationClientError`. The claims of a batch and of a stream are answered one by one:
+there a refusal is a value beside the others, and what is raised concerns the whole call.
+"""
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Final, ParamSpec, Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from liquidation.calls import (
+    BATCH_CHECK_CLAIMS,
+    BATCH_PUT_LIQUIDATIONS,
+    CHECK_CLAIM,
+    CLOSE_LIQUIDATION,
+    GET_LIQUIDATION,
+    GET_RULES,
+    LIST_ERROR_CODES,
+    LIST_LIQUIDATIONS,
+    PUT_LIQUIDATION,
+    STREAM_CHECK_CLAIMS,
+    Asked,
+    CheckRequest,
+    Rpc,
+    StreamedRequest,
+)
+from liquidation.refused import (
+    ClaimAnswer,
+    LiquidationCallFailed,
+    LiquidationClientError,
+    LiquidationRefused,
+    failure,
+)
+from liquidation.values import (
+    CheckedClaim,
+    ClaimRequest,
+    ClaimTerms,
+    ErrorCode,
+    Liquidation,
+    Liquidator,
+    PutResult,
+    Rules,
+)
+
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "AsyncLiquidationClient",
+    "CheckRequest",
+    "ClaimAnswer",
+    "LiquidationCallFailed",
+    "LiquidationClient",
+    "LiquidationClientError",
+    "LiquidationRefused",
+    "StreamedRequest",
+]
+
+# How long a call may take, in seconds, unless the client is told otherwise.
+DEFAULT_TIMEOUT: Final = 10.0
+# The largest answer: 1000 explained claims of 256 positions each are about 80 MiB.
+_MAX_RECEIVED_BYTES: Final = 128 * 1024 * 1024
+_OPTIONS: Final = (("grpc.max_receive_message_length", _MAX_RECEIVED_BYTES),)
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class LiquidationClient:
+    """The client for threads: calls block until they are answered. It may be shared by threads.
+
+    A context manager, which closes it.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+    ) -> None:
+        """A client of the server at `address`, HOST:PORT or unix:PATH; in plaintext by default.
+
+        `timeout` is how long each call may take, in seconds; None is without end. A stream takes as
+        long as its requests do, so it has no deadline.
+        """
+        self._timeout = timeout
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, _OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(address, credentials, _OPTIONS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends what is in progress, and the connection."""
+        self._channel.close()
+
+    def check_claim(
+        self,
+        terms: ClaimTerms,
+        liquidation: Liquidation | None = None,
+        liquidator: Liquidator | None = None,
+        explain: bool = False,  # noqa: FBT001, FBT002 - the order of the message's fields
+    ) -> CheckedClaim:
+        """May this liquidator take over these positions, now? A refusal is raised."""
+        return self.check(ClaimRequest(terms, liquidation, liquidator, explain))
+
+    def check(self, request: CheckRequest) -> CheckedClaim:
+        """The same as `check_claim`, for a whole request."""
+        return self._call(CHECK_CLAIM, request)
+
+    def batch_check_claims(self, requests: Iterable[CheckRequest]) -> list[ClaimAnswer]:
+        """The answers to 1..1000 claims, in order; a refusal is a value among them."""
+        return self._call(BATCH_CHECK_CLAIMS, requests)
+
+    def stream_check_claims(
+        self, requests: Iterable[StreamedRequest]
+    ) -> Iterator[tuple[str, ClaimAnswer]]:
+        """The answers to any number of claims, in order, each with its correlation id.
+
+        `requests` is read in another thread, as fast as the server takes them. Without an id of its
+        own a request's correlation id is its place: "1", "2", and so on.
+        """
+        asked = Asked()
+        call: Any = self._channel.stream_stream(
+            STREAM_CHECK_CLAIMS.path,
+            request_serializer=_serialized,
+            response_deserializer=STREAM_CHECK_CLAIMS.response.FromString,
+        )(asked.messages(requests))
+        try:
+            for response in call:
+                yield STREAM_CHECK_CLAIMS.answer(response)
+        except grpc.RpcError as error:
+            raise failure(error) from error
+        finally:
+            call.cancel()
+        asked.end()
+
+    def list_error_codes(self) -> list[ErrorCode]:
+        """The exchange's error table, every row."""
+        return self._call(LIST_ERROR_CODES)
+
+    def get_rules(self) -> Rules:
+        """The rules in force."""
+        return self._call(GET_RULES)
+
+    def put_liquidation(self, liquidation: Liquidation) -> PutResult:
+        """Opens a liquidation, or refreshes its snapshot."""
+        return self._call(PUT_LIQUIDATION, liquidation)
+
+    def batch_put_liquidations(self, liquidations: Iterable[Liquidation]) -> list[PutResult]:
+        """The same for 1..1000 at once: all or nothing, one result each, in order."""
+        return self._call(BATCH_PUT_LIQUIDATIONS, liquidations)
+
+    def get_liquidation(self, liquidation_id: int) -> Liquidation:
+        """One open liquidation."""
+        return self._call(GET_LIQUIDATION, liquidation_id)
+
+    def list_liquidations(
+        self, account_id: str = "", page_size: int = 100
+    ) -> Iterator[Liquidation]:
+        """Every open liquidation by growing id, of one account unless that is "".
+
+        They are fetched `page_size` (1..1000) at a time.
+        """
+        token = ""
+        while True:
+            page, token = self._call(LIST_LIQUIDATIONS, account_id, page_size, token)
+            yield from page
+            if not token:
+                return
+
+    def close_liquidation(self, liquidation_id: int) -> Liquidation:
+        """Ends a liquidation, for good; returns it as it was."""
+        return self._call(CLOSE_LIQUIDATION, liquidation_id)
+
+    def _call(self, rpc: Rpc[_P, _R], *values: _P.args, **named: _P.kwargs) -> _R:
+        call: Any = self._channel.unary_unary(
+            rpc.path,
+            request_serializer=_serialized,
+            response_deserializer=rpc.response.FromString,
+        )
+        request = rpc.ask(*values, **named)
+        try:
+            response = call(request, timeout=self._timeout)
+        except grpc.RpcError as error:
+            raise failure(error) from error
+        return rpc.answer(response)
+
+
+class AsyncLiquidationClient:
+    """The client for asyncio, made and used inside one running event loop.
+
+    It has the methods of `LiquidationClient`, which documents them. An async context manager, which
+    closes it. A task that is cancelled ends its call, and raises asyncio.CancelledError as ever.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+    ) -> None:
+        """See `LiquidationClient`."""
+        self._timeout = timeout
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(address, _OPTIONS)
+        else:
+            self._channel = grpc.aio.secure_channel(address, credentials, _OPTIONS)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def check_claim(
+        self,
+        terms: ClaimTerms,
+        liquidation: Liquidation | None = None,
+        liquidator: Liquidator | None = None,
+        explain: bool = False,  # noqa: FBT001, FBT002 - the order of the message's fields
+    ) -> CheckedClaim:
+        return await self.check(ClaimRequest(terms, liquidation, liquidator, explain))
+
+    async def check(self, request: CheckRequest) -> CheckedClaim:
+        return await self._call(CHECK_CLAIM, request)
+
+    async def batch_check_claims(self, requests: Iterable[CheckRequest]) -> list[ClaimAnswer]:
+        return await self._call(BATCH_CHECK_CLAIMS, requests)
+
+    async def stream_check_claims(
+        self, requests: Iterable[StreamedRequest] | AsyncIterable[StreamedRequest]
+    ) -> AsyncIterator[tuple[str, ClaimAnswer]]:
+        asked = Asked()
+        call: Any = self._channel.stream_stream(
+            STREAM_CHECK_CLAIMS.path,
+            request_serializer=_serialized,
+            response_deserializer=STREAM_CHECK_CLAIMS.response.FromString,
+        )(asked.messages_async(requests))
+        try:
+            async for response in call:
+                yield STREAM_CHECK_CLAIMS.answer(response)
+        except grpc.RpcError as error:
+            raise failure(error) from error
+        finally:
+            call.cancel()
+        asked.end()
+
+    async def list_error_codes(self) -> list[ErrorCode]:
+        return await self._call(LIST_ERROR_CODES)
+
+    async def get_rules(self) -> Rules:
+        return await self._call(GET_RULES)
+
+    async def put_liquidation(self, liquidation: Liquidation) -> PutResult:
+        return await self._call(PUT_LIQUIDATION, liquidation)
+
+    async def batch_put_liquidations(self, liquidations: Iterable[Liquidation]) -> list[PutResult]:
+        return await self._call(BATCH_PUT_LIQUIDATIONS, liquidations)
+
+    async def get_liquidation(self, liquidation_id: int) -> Liquidation:
+        return await self._call(GET_LIQUIDATION, liquidation_id)
+
+    async def list_liquidations(
+        self, account_id: str = "", page_size: int = 100
+    ) -> AsyncIterator[Liquidation]:
+        token = ""
+        while True:
+            page, token = await self._call(LIST_LIQUIDATIONS, account_id, page_size, token)
+            for each in page:
+                yield each
+            if not token:
+                return
+
+    async def close_liquidation(self, liquidation_id: int) -> Liquidation:
+        return await self._call(CLOSE_LIQUIDATION, liquidation_id)
+
+    async def _call(self, rpc: Rpc[_P, _R], *values: _P.args, **named: _P.kwargs) -> _R:
+        call: Any = self._channel.unary_unary(
+            rpc.path,
+            request_serializer=_serialized,
+            response_deserializer=rpc.response.FromString,
+        )
+        request = rpc.ask(*values, **named)
+        try:
+            response = await call(request, timeout=self._timeout)
+        except grpc.RpcError as error:
+            raise failure(error) from error
+        return rpc.answer(response)
+
+
+def _serialized(message: Message) -> bytes:
+    return message.SerializeToString()

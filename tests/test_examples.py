@@ -1,0 +1,89 @@
+"""The examples run against a real server and print what they say they do."""
+
+import asyncio
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from liquidation.core.policy import RULE_NAMES, Mode, Policy, read_policy
+from tests.sidecars import Running
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+
+CHECK_CLAIM = """\
+refused: -1201 LIQUIDATION_REQUEST_RATIO_TOO_SMALL: least req ratio should = 0.625
+  by the rule least_request_ratio, on PERP_DOGE_USDC
+  as REST: 400 {'success': False, 'code': -1201, 'message': 'least req ratio should = 0.625'}
+accepted: 28000 USDC on the requested symbols
+  PERP_SOL_USDC 50 worth 10000 USDC
+  PERP_DOGE_USDC -50000 worth 5000 USDC
+"""
+PLAIN_GRPCIO = """\
+refused: -1201 LIQUIDATION_REQUEST_RATIO_TOO_SMALL: least req ratio should = 0.3334
+accepted: 0.3334 of 30000 USDC
+  PERP_BTC_USDC 0.1667 worth 6668 USDC
+  PERP_ETH_USDC -1.3336 worth 3334 USDC
+"""
+STREAM_CLAIMS = """\
+ratio 0.1: -1201 least req ratio should = 0.1667
+ratio 0.1667: accepted, -0.25005 PERP_BTC_USDC
+ratio 1: accepted, -1.5 PERP_BTC_USDC
+ratio 1.5: -1005 ratio_qty_request should be in range 0-1.
+ratio half: -1005 Some parameters are in wrong format for api.
+"""
+PRINTS = {
+    "check_claim.py": CHECK_CLAIM,
+    "plain_grpcio.py": PLAIN_GRPCIO,
+    "stream_claims.py": STREAM_CLAIMS,
+}
+
+
+async def run_python(*arguments: str | Path) -> str:
+    """What Python prints when it runs a script or a module; fails where it ends with an error."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    printed, problem = await process.communicate()
+    assert process.returncode == 0, problem.decode()
+    return printed.decode()
+
+
+@pytest.mark.parametrize("name", PRINTS)
+async def test_an_example_prints_what_a_reader_is_told_to_expect(
+    server: Running, name: str
+) -> None:
+    assert await run_python(EXAMPLES / name, server.address) == PRINTS[name]
+
+
+async def test_an_example_that_stores_a_liquidation_can_be_run_again(server: Running) -> None:
+    for _ in range(2):
+        assert await run_python(EXAMPLES / "stream_claims.py", server.address) == STREAM_CLAIMS
+
+
+def test_every_python_example_is_run() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(PRINTS)
+
+
+@pytest.mark.parametrize(
+    ("example", "command"),
+    [(f"{name}", f"python examples/{name}") for name in PRINTS]
+    + [("node/check_claim.mjs", "node check_claim.mjs"), ("go/main.go", "go run .")],
+)
+def test_an_example_begins_with_how_to_run_it(example: str, command: str) -> None:
+    head = (EXAMPLES / example).read_text(encoding="utf-8")[:1000]
+
+    assert command in head
+
+
+def test_the_example_rules_file_sets_every_key_to_its_built_in_value() -> None:
+    policy = read_policy((EXAMPLES / "rules.toml").read_text(encoding="utf-8"))
+
+    assert replace(policy, version=Policy().version, modes={}) == Policy()
+    assert policy.modes == dict.fromkeys(RULE_NAMES, Mode.ENFORCE)
