@@ -5,25 +5,50 @@ The sync and the aio client are two ways to carry out what stands here.
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from google.protobuf.message import Message
 
 from liquidation.messages import message_of, value_of
 from liquidation.refused import ClaimAnswer, claim_answer
-from liquidation.v1 import liquidation_pb2, liquidation_service_pb2, rules_service_pb2
-from liquidation.values import CheckedClaim, ClaimRequest, ErrorCode, Liquidation, PutResult, Rules
+from liquidation.v1 import (
+    claim_service_pb2,
+    liquidation_pb2,
+    liquidation_service_pb2,
+    rules_service_pb2,
+)
+from liquidation.values import (
+    CheckedClaim,
+    Claim,
+    ClaimRecord,
+    ClaimRequest,
+    ClaimState,
+    ClaimTerms,
+    ErrorCode,
+    GrantedClaim,
+    Liquidation,
+    Liquidator,
+    PutResult,
+    Rules,
+)
 
 __all__ = [
     "BATCH_CHECK_CLAIMS",
     "BATCH_PUT_LIQUIDATIONS",
+    "BEGIN_CLAIM",
+    "CANCEL_CLAIM",
     "CHECK_CLAIM",
     "CLOSE_LIQUIDATION",
+    "COMPLETE_CLAIM",
+    "GET_CLAIM",
     "GET_LIQUIDATION",
     "GET_RULES",
+    "LIST_CLAIMS",
     "LIST_ERROR_CODES",
     "LIST_LIQUIDATIONS",
     "PUT_LIQUIDATION",
+    "RENEW_CLAIM",
     "STREAM_CHECK_CLAIMS",
     "Asked",
     "CheckRequest",
@@ -38,7 +63,9 @@ StreamedRequest = CheckRequest | tuple[str, CheckRequest]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+# What one page holds, and the token of the next one; "" on the last page.
 Page = tuple[list[Liquidation], str]
+ClaimPage = tuple[list[Claim], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +93,39 @@ def _putting(liquidation: Liquidation) -> liquidation_service_pb2.PutLiquidation
 
 def _liquidation(response: Any) -> Liquidation:
     return value_of(Liquidation, response.liquidation)
+
+
+def _beginning(
+    request_id: str,
+    terms: ClaimTerms,
+    liquidation: Liquidation | None,
+    liquidator: Liquidator | None,
+    lease_ttl: timedelta | None,
+) -> claim_service_pb2.BeginClaimRequest:
+    checked = _checking(ClaimRequest(terms, liquidation, liquidator))
+    return claim_service_pb2.BeginClaimRequest(
+        request_id=request_id,
+        terms=checked.terms,
+        liquidation=None if liquidation is None else checked.liquidation,
+        liquidator=None if liquidator is None else checked.liquidator,
+        lease_ttl=lease_ttl,
+    )
+
+
+def _listing(
+    account_id: str, liquidation_id: int, state: ClaimState | None, page_size: int, page_token: str
+) -> claim_service_pb2.ListClaimsRequest:
+    return claim_service_pb2.ListClaimsRequest(
+        account_id=account_id,
+        liquidation_id=liquidation_id,
+        state=None if state is None else f"CLAIM_STATE_{state.name}",
+        page_size=page_size,
+        page_token=page_token,
+    )
+
+
+def _claim(response: Any) -> Claim:
+    return value_of(Claim, response.claim)
 
 
 CHECK_CLAIM: Final = Rpc(
@@ -140,6 +200,53 @@ CLOSE_LIQUIDATION: Final[Rpc[[int], Liquidation]] = Rpc(
         liquidation_id=liquidation_id
     ),
     _liquidation,
+)
+BEGIN_CLAIM: Final = Rpc(
+    "ClaimService/BeginClaim",
+    claim_service_pb2.BeginClaimResponse,
+    _beginning,
+    lambda response: value_of(GrantedClaim, response),
+)
+RENEW_CLAIM: Final[Rpc[[str, int, timedelta | None], Claim]] = Rpc(
+    "ClaimService/RenewClaim",
+    claim_service_pb2.RenewClaimResponse,
+    lambda claim_id, fencing_token, lease_ttl: claim_service_pb2.RenewClaimRequest(
+        claim_id=claim_id, fencing_token=fencing_token, lease_ttl=lease_ttl
+    ),
+    _claim,
+)
+COMPLETE_CLAIM: Final[Rpc[[str, int], Claim]] = Rpc(
+    "ClaimService/CompleteClaim",
+    claim_service_pb2.CompleteClaimResponse,
+    lambda claim_id, fencing_token: claim_service_pb2.CompleteClaimRequest(
+        claim_id=claim_id, fencing_token=fencing_token
+    ),
+    _claim,
+)
+CANCEL_CLAIM: Final[Rpc[[str, int, str, bool], Claim]] = Rpc(
+    "ClaimService/CancelClaim",
+    claim_service_pb2.CancelClaimResponse,
+    lambda claim_id, fencing_token, reason, force: claim_service_pb2.CancelClaimRequest(
+        claim_id=claim_id, fencing_token=fencing_token, reason=reason, force=force
+    ),
+    _claim,
+)
+GET_CLAIM: Final[Rpc[[str, str], ClaimRecord]] = Rpc(
+    "ClaimService/GetClaim",
+    claim_service_pb2.GetClaimResponse,
+    lambda claim_id, request_id: claim_service_pb2.GetClaimRequest(
+        claim_id=claim_id, request_id=request_id
+    ),
+    lambda response: value_of(ClaimRecord, response),
+)
+LIST_CLAIMS: Final[Rpc[[str, int, ClaimState | None, int, str], ClaimPage]] = Rpc(
+    "ClaimService/ListClaims",
+    claim_service_pb2.ListClaimsResponse,
+    _listing,
+    lambda response: (
+        [value_of(Claim, each) for each in response.claims],
+        response.next_page_token,
+    ),
 )
 
 

@@ -18,6 +18,7 @@ there a refusal is a value beside the others, and what is raised concerns the wh
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
@@ -27,13 +28,19 @@ from google.protobuf.message import Message
 from liquidation.calls import (
     BATCH_CHECK_CLAIMS,
     BATCH_PUT_LIQUIDATIONS,
+    BEGIN_CLAIM,
+    CANCEL_CLAIM,
     CHECK_CLAIM,
     CLOSE_LIQUIDATION,
+    COMPLETE_CLAIM,
+    GET_CLAIM,
     GET_LIQUIDATION,
     GET_RULES,
+    LIST_CLAIMS,
     LIST_ERROR_CODES,
     LIST_LIQUIDATIONS,
     PUT_LIQUIDATION,
+    RENEW_CLAIM,
     STREAM_CHECK_CLAIMS,
     Asked,
     CheckRequest,
@@ -49,9 +56,13 @@ from liquidation.refused import (
 )
 from liquidation.values import (
     CheckedClaim,
+    Claim,
+    ClaimRecord,
     ClaimRequest,
+    ClaimState,
     ClaimTerms,
     ErrorCode,
+    GrantedClaim,
     Liquidation,
     Liquidator,
     PutResult,
@@ -197,6 +208,74 @@ class LiquidationClient:
         """Ends a liquidation, for good; returns it as it was."""
         return self._call(CLOSE_LIQUIDATION, liquidation_id)
 
+    def begin_claim(
+        self,
+        request_id: str,
+        terms: ClaimTerms,
+        liquidation: Liquidation | None = None,
+        liquidator: Liquidator | None = None,
+        lease_ttl: timedelta | None = None,
+    ) -> GrantedClaim:
+        """Decides as `check_claim` does and, if the claim is accepted, takes the account's slot.
+
+        `request_id` (1..64 printable ASCII characters) is the caller's name for this claim. Sent
+        again with the same terms it gives the claim as it stands now: so an answer that was lost
+        is asked for once more. A `liquidation` is stored. The lease runs for `lease_ttl`
+        (1..300 s), by default as long as the rules say.
+        """
+        return self._call(BEGIN_CLAIM, request_id, terms, liquidation, liquidator, lease_ttl)
+
+    def renew_claim(
+        self, claim_id: str, fencing_token: int, lease_ttl: timedelta | None = None
+    ) -> Claim:
+        """Lets the lease of an active claim run for `lease_ttl` from now.
+
+        Refused with -1202 once the claim has ended, or its lease has run out.
+        """
+        return self._call(RENEW_CLAIM, claim_id, fencing_token, lease_ttl)
+
+    def complete_claim(self, claim_id: str, fencing_token: int) -> Claim:
+        """Ends a claim whose positions were transferred. May be sent again."""
+        return self._call(COMPLETE_CLAIM, claim_id, fencing_token)
+
+    def cancel_claim(
+        self,
+        claim_id: str,
+        fencing_token: int = 0,
+        reason: str = "",
+        force: bool = False,  # noqa: FBT001, FBT002 - the order of the message's fields
+    ) -> Claim:
+        """Ends a claim whose positions were not transferred. May be sent again.
+
+        `reason` has up to 256 characters. `force` is an operator's: it needs no token, and is
+        logged as such.
+        """
+        return self._call(CANCEL_CLAIM, claim_id, fencing_token, reason, force)
+
+    def get_claim(self, claim_id: str = "", request_id: str = "") -> ClaimRecord:
+        """A claim with its history, by exactly one of its two ids."""
+        return self._call(GET_CLAIM, claim_id, request_id)
+
+    def list_claims(
+        self,
+        account_id: str = "",
+        liquidation_id: int = 0,
+        state: ClaimState | None = None,
+        page_size: int = 100,
+    ) -> Iterator[Claim]:
+        """Every claim, newest first; "", 0 and None stand for all.
+
+        They are fetched `page_size` (1..1000) at a time.
+        """
+        token = ""
+        while True:
+            page, token = self._call(
+                LIST_CLAIMS, account_id, liquidation_id, state, page_size, token
+            )
+            yield from page
+            if not token:
+                return
+
     def _call(self, rpc: Rpc[_P, _R], *values: _P.args, **named: _P.kwargs) -> _R:
         call: Any = self._channel.unary_unary(
             rpc.path,
@@ -306,6 +385,53 @@ class AsyncLiquidationClient:
 
     async def close_liquidation(self, liquidation_id: int) -> Liquidation:
         return await self._call(CLOSE_LIQUIDATION, liquidation_id)
+
+    async def begin_claim(
+        self,
+        request_id: str,
+        terms: ClaimTerms,
+        liquidation: Liquidation | None = None,
+        liquidator: Liquidator | None = None,
+        lease_ttl: timedelta | None = None,
+    ) -> GrantedClaim:
+        return await self._call(BEGIN_CLAIM, request_id, terms, liquidation, liquidator, lease_ttl)
+
+    async def renew_claim(
+        self, claim_id: str, fencing_token: int, lease_ttl: timedelta | None = None
+    ) -> Claim:
+        return await self._call(RENEW_CLAIM, claim_id, fencing_token, lease_ttl)
+
+    async def complete_claim(self, claim_id: str, fencing_token: int) -> Claim:
+        return await self._call(COMPLETE_CLAIM, claim_id, fencing_token)
+
+    async def cancel_claim(
+        self,
+        claim_id: str,
+        fencing_token: int = 0,
+        reason: str = "",
+        force: bool = False,  # noqa: FBT001, FBT002 - the order of the message's fields
+    ) -> Claim:
+        return await self._call(CANCEL_CLAIM, claim_id, fencing_token, reason, force)
+
+    async def get_claim(self, claim_id: str = "", request_id: str = "") -> ClaimRecord:
+        return await self._call(GET_CLAIM, claim_id, request_id)
+
+    async def list_claims(
+        self,
+        account_id: str = "",
+        liquidation_id: int = 0,
+        state: ClaimState | None = None,
+        page_size: int = 100,
+    ) -> AsyncIterator[Claim]:
+        token = ""
+        while True:
+            page, token = await self._call(
+                LIST_CLAIMS, account_id, liquidation_id, state, page_size, token
+            )
+            for each in page:
+                yield each
+            if not token:
+                return
 
     async def _call(self, rpc: Rpc[_P, _R], *values: _P.args, **named: _P.kwargs) -> _R:
         call: Any = self._channel.unary_unary(

@@ -9,18 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from liquidation.core import catalogue
 from liquidation.core.decide import assemble, decide
 from liquidation.core.intake import Intake, read_request
 from liquidation.core.model import Case, Refusal, Standing, Verdict
 from liquidation.core.policy import Policy
-from liquidation.core.rules import RETRY_AFTER_S
 from liquidation.core.texts import Sent
+from liquidation.failures import ABANDONED, FAULT, refusal_of
 from liquidation.logs.lines import Call, decision_fields, request_record
 from liquidation.logs.writer import DecisionLog
-from liquidation.store.base import StandingQuery, Store, StoreUnavailableError
+from liquidation.store.base import StandingQuery, Store
 
-__all__ = ["FAULT", "STORE_NOT_REACHED", "Answer", "Desk"]
+__all__ = ["Answer", "Desk"]
 
 # Requests of a batch that are decided before other calls get their turn.
 _TURN: Final = 32
@@ -77,22 +76,21 @@ class Desk:
                 if start:
                     await asyncio.sleep(0)
                 turn = requests[start : start + _TURN]
-                outside = _ABANDONED if call.abandoned() else not_admitted
+                outside = ABANDONED if call.abandoned() else not_admitted
                 if outside is not None:
                     answers += [self._refuse(each, call, outside) for each in turn]
                 else:
                     answers += await self._decide_all(turn, call)
         except asyncio.CancelledError:
             for each in requests[len(answers) :]:
-                self._refuse(each, call, _ABANDONED)
+                self._refuse(each, call, ABANDONED)
             raise
         return answers
 
-    def fault(self, sent: Sent, call: Call, error: BaseException) -> Answer:
+    def fault(self, sent: Sent, call: Call, error: Exception) -> Answer:
         """Refuses with -1000 because of an error that is ours; its traceback goes to the log."""
         work = _Work(self._new_id(), sent, Intake(defects=sent.defects))
-        self._log.fault(work.decision_id, error)
-        work.verdict = self._undecided(FAULT)
+        work.verdict = self._undecided(refusal_of(error, self._log, work.decision_id))
         return self._answer(work, call)
 
     def _refuse(self, sent: Sent, call: Call, refusal: Refusal) -> Answer:
@@ -116,8 +114,7 @@ class Desk:
         try:
             step(work)
         except Exception as error:  # noqa: BLE001 - the last line of defence, told in full
-            self._log.fault(work.decision_id, error)
-            work.verdict = self._undecided(FAULT)
+            work.verdict = self._undecided(refusal_of(error, self._log, work.decision_id))
 
     def _read(self, work: "_Work") -> None:
         if work.sent.request is not None:
@@ -128,20 +125,20 @@ class Desk:
         if not works:
             return
         queries = [
-            StandingQuery(work.intake.terms.liquidation_id, work.intake.terms.liquidator_id)
+            StandingQuery(
+                work.intake.terms.liquidation_id,
+                work.intake.terms.liquidator_id,
+                "" if work.intake.snapshot is None else work.intake.snapshot.account_id,
+            )
             for work in works
             if work.intake.terms is not None
         ]
         try:
             standings = await self._store.standings(queries)
-        except StoreUnavailableError as error:
-            self._log.fault(works[0].decision_id, error)
-            for work in works:
-                work.store_refusal = STORE_NOT_REACHED
         except Exception as error:  # noqa: BLE001 - as in `_guarded`
+            refusal = refusal_of(error, self._log, *(work.decision_id for work in works))
             for work in works:
-                self._log.fault(work.decision_id, error)
-                work.store_refusal = FAULT
+                work.store_refusal = refusal
         else:
             for work, standing in zip(works, standings, strict=True):
                 work.standing = standing
@@ -176,9 +173,3 @@ class _Work:
     store_refusal: Refusal | None = None
     case: Case | None = None
     verdict: Verdict | None = None
-
-
-# Refusals that stand for no rule.
-STORE_NOT_REACHED: Final = Refusal(catalogue.STORE_NOT_REACHED, retry_after_s=RETRY_AFTER_S)
-_ABANDONED: Final = Refusal(catalogue.CALL_ABANDONED)
-FAULT: Final = Refusal(catalogue.UNKNOWN_ERROR)

@@ -16,8 +16,8 @@ from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.message import Message
 
 from liquidation.core.numbers import plain
-from liquidation.v1 import liquidation_pb2, rules_service_pb2
-from liquidation.values import RuleMode, RuleOutcome, Tier
+from liquidation.v1 import claim_service_pb2, liquidation_pb2, rules_service_pb2
+from liquidation.values import ClaimState, RuleMode, RuleOutcome, Tier
 
 __all__ = ["message_of", "value_of"]
 
@@ -28,6 +28,7 @@ _ENUMS: Final[Mapping[type[Enum], EnumTypeWrapper]] = {
     Tier: liquidation_pb2.Tier,
     RuleOutcome: liquidation_pb2.RuleOutcome,
     RuleMode: rules_service_pb2.RuleMode,
+    ClaimState: claim_service_pb2.ClaimState,
 }
 
 

@@ -4,31 +4,52 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from liquidation.core.intake import read_liquidation
-from liquidation.core.model import Defect, Liquidation, Refusal
+from liquidation.core.model import Defect, Liquidation, Refusal, Standing
 from liquidation.core.policy import MAX_BATCH, MAX_PAGE
-from liquidation.core.record import Record, liquidation_record
-from liquidation.core.rules import not_found, wrong_format
+from liquidation.core.record import liquidation_record
+from liquidation.core.rules import not_found, slot_taken, wrong_format
 from liquidation.core.texts import SnapshotText
 from liquidation.logs.lines import Call, liquidation_fields
 from liquidation.logs.writer import DecisionLog
-from liquidation.store.base import AccountMismatchError, Page, PutResult, Store
+from liquidation.store.base import (
+    AccountMismatchError,
+    ClaimActiveError,
+    Page,
+    PutResult,
+    Store,
+)
 
-__all__ = ["RefusedError", "Register", "refused_field"]
+__all__ = ["RefusedError", "Register", "page_rows", "refused_field"]
 
 _DEFAULT_PAGE: Final = 100
 
 
 class RefusedError(Exception):
-    """A call is refused; carries the refusal that is the answer to it."""
+    """A call is refused; carries the refusal that is the answer to it.
 
-    def __init__(self, refusal: Refusal) -> None:
+    `logged` tells that its line is written already.
+    """
+
+    def __init__(self, refusal: Refusal, *, logged: bool = False) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
+        self.logged = logged
 
 
 def refused_field(field: str, description: str) -> RefusedError:
     """The -1005 that says what is wrong with one field."""
     return RefusedError(wrong_format(Defect(field, description)))
+
+
+def page_rows(size: int) -> int:
+    """How many rows a page has where `size` are asked for; 0 asks for 100.
+
+    Raises:
+        RefusedError: -1005 for a size that is negative or above 1000.
+    """
+    if not 0 <= size <= MAX_PAGE:
+        raise refused_field("page_size", f"must be 0 to {MAX_PAGE}")
+    return size or _DEFAULT_PAGE
 
 
 class Register:
@@ -65,7 +86,7 @@ class Register:
             raise refused_field(f"{path}.account_id", "is another than the stored one") from error
         for result in results:
             if result.opened:
-                self._changed("opened", result.liquidation, call)
+                self.opened(result.liquidation, call)
         return results
 
     async def get(self, liquidation_id: int) -> Liquidation:
@@ -85,54 +106,55 @@ class Register:
             RefusedError: -1005 for a size that is negative or above 1000.
             StoreUnavailableError: the store did not answer.
         """
-        if not 0 <= size <= MAX_PAGE:
-            raise refused_field("page_size", f"must be 0 to {MAX_PAGE}")
-        return await self._store.page(account_id, after, size or _DEFAULT_PAGE)
+        return await self._store.page(account_id, after, page_rows(size))
 
     async def close(self, liquidation_id: int, call: Call) -> Liquidation:
         """Ends a liquidation, for good.
 
         Raises:
-            RefusedError: -1005 for an id that is none, -1202 where there is no such liquidation.
+            RefusedError: -1005 for an id that is none, -1202 where there is no such liquidation,
+                -1012 while a claim on it is active.
             StoreUnavailableError: the store did not answer.
         """
         _require_id(liquidation_id)
-        closed = await self._store.close_liquidation(liquidation_id)
+        try:
+            closed = await self._store.close_liquidation(liquidation_id)
+        except ClaimActiveError as error:
+            raise RefusedError(slot_taken(Standing(active_claim=error.active))) from error
         liquidation = _found(closed, liquidation_id)
         self._changed("closed", liquidation, call)
         return liquidation
 
     def refused(
-        self, refusal: Refusal, liquidation_id: int, account_id: str, revision: int, call: Call
+        self,
+        refusal: Refusal,
+        decision_id: str,
+        call: Call,
+        *,
+        liquidation_id: int = 0,
+        account_id: str = "",
+        revision: int = 0,
     ) -> None:
         """Leaves the line of a put or close that was refused."""
-        self._log_line("refused", refusal, liquidation_id, account_id, revision, call, None)
+        fields = liquidation_fields(decision_id, call.rpc, liquidation_id, account_id, revision)
+        fields |= call.fields(self._monotonic_ns())
+        self._log.liquidation("refused", refusal, fields, None)
+
+    def opened(self, liquidation: Liquidation, call: Call) -> None:
+        """Leaves the line of a liquidation that was opened."""
+        self._changed("opened", liquidation, call)
 
     def _changed(self, change: str, liquidation: Liquidation, call: Call) -> None:
-        self._log_line(
-            change,
-            None,
+        fields = liquidation_fields(
+            self._new_id(),
+            call.rpc,
             liquidation.liquidation_id,
             liquidation.account_id,
             liquidation.revision,
-            call,
-            {"liquidation": liquidation_record(liquidation)},
         )
-
-    def _log_line(
-        self,
-        change: str,
-        refusal: Refusal | None,
-        liquidation_id: int,
-        account_id: str,
-        revision: int,
-        call: Call,
-        request: Record | None,
-    ) -> None:
-        fields = liquidation_fields(
-            self._new_id(), call.rpc, liquidation_id, account_id, revision
-        ) | call.fields(self._monotonic_ns())
-        self._log.liquidation(change, refusal, fields, request)
+        fields |= call.fields(self._monotonic_ns())
+        record = {"liquidation": liquidation_record(liquidation)}
+        self._log.liquidation(change, None, fields, record)
 
 
 def _read(text: SnapshotText | None, path: str) -> Liquidation:

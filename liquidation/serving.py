@@ -6,32 +6,45 @@ import secrets
 import signal
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import grpc
 import orjson
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from liquidation.claims import Claims
 from liquidation.core.policy import Policy
 from liquidation.desk import Desk
 from liquidation.logs.sink import LogSink
 from liquidation.logs.writer import DecisionLog
 from liquidation.register import Register
+from liquidation.service.claim_servicer import claim_service
 from liquidation.service.guards import Guard
 from liquidation.service.liquidation_servicer import liquidation_service
-from liquidation.service.rpc import PlainCalls, Service
+from liquidation.service.rpc import PlainCalls, Service, Unfinished
 from liquidation.service.rules_servicer import rules_service
 from liquidation.settings import Settings
-from liquidation.store.base import Store, StoreUnavailableError
+from liquidation.store.base import Store, StoreError, StoreUnavailableError
+from liquidation.store.clock import HostClock
 from liquidation.store.sqlite import SqliteStore
 
-__all__ = ["ListenError", "Sidecar", "serve", "sidecar"]
+__all__ = [
+    "ListenError",
+    "Sidecar",
+    "StoreError",
+    "Worker",
+    "print_serving",
+    "serve",
+    "sidecar",
+]
 
 # How long calls in progress may take to end once the server drains, in seconds.
 DRAIN_S: Final = 10.0
@@ -39,6 +52,8 @@ DRAIN_S: Final = 10.0
 _LOG_PATIENCE_S: Final = 5.0
 # How often the store is asked whether it answers, in seconds.
 _PROBE_S: Final = 1.0
+# How often leases that ran out are written down, in seconds; they are over before that.
+_SETTLE_S: Final = 1.0
 # A request over the service's own limit gets -1005 and its log line; only one that is several times
 # larger is cut off by gRPC itself.
 _TRANSPORT_FACTOR: Final = 4
@@ -54,6 +69,14 @@ class Sidecar:
 
     addresses: tuple[str, ...]
     log: DecisionLog
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One of several servers that share a port; `log_turn` is a file that they lock to log."""
+
+    index: int
+    log_turn: Path
 
 
 def serve(settings: Settings, policy: Policy) -> None:
@@ -77,16 +100,28 @@ async def _serve(settings: Settings, policy: Policy) -> None:
 
 
 @asynccontextmanager
-async def sidecar(settings: Settings, policy: Policy) -> AsyncIterator[Sidecar]:
-    """A server that accepts calls while the block runs, and drains at its end; see `serve`."""
+async def sidecar(
+    settings: Settings, policy: Policy, worker: Worker | None = None
+) -> AsyncIterator[Sidecar]:
+    """A server that accepts calls while the block runs, and drains at its end; see `serve`.
+
+    A `worker` shares its addresses with others, and leaves the serving line to its supervisor.
+    """
     process = secrets.token_hex(8)
-    sink = LogSink(_log_descriptor(settings), lambda lost: _gap_line(process, lost))
-    log = DecisionLog(sink, process, _now)
+    sink = LogSink(
+        _log_descriptor(settings),
+        lambda lost: _gap_line(process, lost),
+        turn=None if worker is None else worker.log_turn,
+    )
+    log = DecisionLog(sink, process, 0 if worker is None else worker.index, _now)
     try:
-        store = SqliteStore(settings.store, lambda: time.time_ns() // 1000)
+        store = SqliteStore(settings.store, HostClock())
         try:
-            async with _listening(settings, policy, log, store, process) as addresses:
-                _announce(settings, log, policy, addresses)
+            async with _listening(settings, policy, log, store, worker) as addresses:
+                event = "serving" if worker is None else "worker_serving"
+                log.note("info", event, **_facts(settings, policy, addresses))
+                if worker is None and settings.log_file is not None:
+                    print_serving(settings, policy, addresses)
                 yield Sidecar(addresses, log)
         finally:
             await store.aclose()
@@ -98,13 +133,14 @@ async def sidecar(settings: Settings, policy: Policy) -> AsyncIterator[Sidecar]:
 
 @asynccontextmanager
 async def _listening(
-    settings: Settings, policy: Policy, log: DecisionLog, store: Store, process: str
+    settings: Settings, policy: Policy, log: DecisionLog, store: Store, worker: Worker | None
 ) -> AsyncIterator[tuple[str, ...]]:
-    services = _services(policy, log, store, process)
+    unfinished = Unfinished()
+    services, claims = _services(policy, log, store, unfinished)
     server = grpc.aio.server(
         options=(
             # Two servers on one port would share its calls without anybody noticing.
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", 0 if worker is None else 1),
             (
                 "grpc.max_receive_message_length",
                 _TRANSPORT_FACTOR * policy.limits.max_request_bytes,
@@ -119,35 +155,51 @@ async def _listening(
     reflection.enable_server_reflection(
         [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server
     )
-    addresses = tuple(_bind(server, address) for address in settings.listen)
-    await server.start()
-    watch = asyncio.create_task(
-        _watch(store, health_servicer, [*names, health.OVERALL_HEALTH], log)
+    addresses = tuple(
+        _bind(server, address)
+        for address in settings.listen
+        if worker is None or worker.index == 0 or not address.startswith("unix:")
     )
+    await server.start()
+    watched = [*names, health.OVERALL_HEALTH]
+    background = [
+        asyncio.create_task(_watch(store, health_servicer, watched, log)),
+        asyncio.create_task(_settle(claims, log)),
+    ]
     try:
         yield addresses
     finally:
         log.note("info", "draining")
-        watch.cancel()
+        for task in background:
+            task.cancel()
         await health_servicer.enter_graceful_shutdown()
         await server.stop(DRAIN_S)
+        await unfinished.drained()
         log.note("info", "stopped", log_lines_lost=log.lost)
 
 
-def _services(policy: Policy, log: DecisionLog, store: Store, process: str) -> tuple[Service, ...]:
+def _services(
+    policy: Policy, log: DecisionLog, store: Store, unfinished: Unfinished
+) -> tuple[tuple[Service, ...], Claims]:
     numbers = count(1)
 
     def new_id() -> str:
-        return f"{process}-{next(numbers)}"
+        return f"{log.process}-{next(numbers)}"
 
     guard = Guard(policy.limits.max_concurrent_calls)
-    calls = PlainCalls(log, guard, policy.limits.max_request_bytes, new_id, time.monotonic_ns)
+    largest = policy.limits.max_request_bytes
+    calls = PlainCalls(log, guard, unfinished, largest, new_id, time.monotonic_ns)
     desk = Desk(store, policy, log, new_id, time.monotonic_ns)
     register = Register(store, log, new_id, time.monotonic_ns)
-    return (
+    claims = Claims(
+        store, policy, log, register, new_id, lambda: uuid.uuid4().hex, time.monotonic_ns
+    )
+    services = (
         rules_service(desk, guard, calls, time.monotonic_ns),
         liquidation_service(register, calls),
+        claim_service(claims, guard, unfinished, calls, largest, time.monotonic_ns),
     )
+    return services, claims
 
 
 def _bind(server: grpc.aio.Server, address: str) -> str:
@@ -184,26 +236,38 @@ async def _watch(
         await asyncio.sleep(_PROBE_S)
 
 
+async def _settle(claims: Claims, log: DecisionLog) -> None:
+    """Tells leases that ran out and forgets old claims, in rounds, beside all calls."""
+    while True:
+        try:
+            await claims.settle()
+        except StoreUnavailableError as error:
+            log.note("warning", "settling_failed", problem=str(error))
+        except Exception as error:  # noqa: BLE001 - the background goes on, and the fault is told
+            log.fault("", error)
+        await asyncio.sleep(_SETTLE_S)
+
+
 def _log_descriptor(settings: Settings) -> int:
     if settings.log_file is None:
         return os.dup(sys.stdout.fileno())
     return os.open(settings.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
 
 
-def _announce(
-    settings: Settings, log: DecisionLog, policy: Policy, addresses: tuple[str, ...]
-) -> None:
-    """Says that calls are accepted: one line on standard output, and one in the log."""
-    facts = {
+def print_serving(settings: Settings, policy: Policy, addresses: tuple[str, ...]) -> None:
+    """Says on standard output, in one JSON line, that calls are accepted."""
+    line = {"timestamp": _now(), "level": "info", "event": "serving"}
+    print(orjson.dumps(line | _facts(settings, policy, addresses)).decode(), flush=True)
+
+
+def _facts(settings: Settings, policy: Policy, addresses: tuple[str, ...]) -> dict[str, Any]:
+    return {
         "addresses": list(addresses),
         "pid": os.getpid(),
+        "workers": settings.workers,
         "rules_version": policy.version,
         "store": f"sqlite:{settings.store}",
     }
-    log.note("info", "serving", **facts)
-    if settings.log_file is not None:
-        line = {"timestamp": _now(), "level": "info", "event": "serving", **facts}
-        print(orjson.dumps(line).decode(), flush=True)
 
 
 def _gap_line(process: str, lost: int) -> bytes:

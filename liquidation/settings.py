@@ -31,6 +31,7 @@ class Settings:
     store: Path = Path("liquidation.db")
     rules: Path | None = None
     log_file: Path | None = None
+    workers: int = 1
 
 
 def load_policy(path: Path | None) -> Policy:
@@ -103,6 +104,15 @@ _OPTIONS: Final = (
         show_envvar=True,
         type=click.Path(path_type=Path),
         help="Where the decision log goes; lines are appended.  [default: standard output]",
+    ),
+    click.option(
+        "--workers",
+        envvar=f"{_ENV_PREFIX}_WORKERS",
+        show_envvar=True,
+        type=click.IntRange(1, 64),
+        default=1,
+        show_default=True,
+        help="How many processes share the port and the store.",
     ),
 )
 

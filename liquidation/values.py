@@ -6,8 +6,8 @@ exactly. Neither a float nor an int is taken: a float has lost digits before it 
 rule without exceptions is easier to keep. What the service answers holds Decimals. None stands for
 what is absent.
 
-A `snapshot_time` is an aware datetime. It has microseconds: what a sent Timestamp has below them is
-cut off when it is read.
+Times are aware datetimes, those of an answer in UTC. They have microseconds: what a sent Timestamp
+has below them is cut off when it is read.
 """
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -17,18 +17,23 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, cast, get_args, get_type_hints
 
+from liquidation.core.model import ClaimState, Tier
 from liquidation.core.model import Outcome as RuleOutcome
-from liquidation.core.model import Tier
 from liquidation.core.policy import Mode as RuleMode
 
 __all__ = [
     "CheckedClaim",
+    "Claim",
+    "ClaimEvent",
+    "ClaimRecord",
     "ClaimRequest",
+    "ClaimState",
     "ClaimTerms",
     "ClaimedPosition",
     "Decision",
     "ErrorCode",
     "FieldViolation",
+    "GrantedClaim",
     "Liquidation",
     "Liquidator",
     "MarginAccount",
@@ -116,7 +121,11 @@ class MarginAccount(_Sendable):
 
 @dataclass(frozen=True, slots=True)
 class Liquidation(_Sendable):
-    """A snapshot of an account under liquidation: with the two ratios, or with its `account`."""
+    """A snapshot of an account under liquidation: with the two ratios, or with its `account`.
+
+    `revision` grows with every new snapshot of the account, and is given by name. A snapshot whose
+    revision is not above the stored one's changes nothing, so it has no default.
+    """
 
     liquidation_id: int
     account_id: str
@@ -124,7 +133,7 @@ class Liquidation(_Sendable):
     positions: Sequence[Position]
     margin_ratio: Number | None = None
     maintenance_margin_ratio: Number | None = None
-    revision: int = 1
+    revision: int = field(kw_only=True)
     snapshot_time: datetime | None = None
     account: MarginAccount | None = None
 
@@ -222,6 +231,59 @@ class CheckedClaim:
 
     decision: Decision
     positions: Sequence[ClaimedPosition]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim that was granted: it holds its account's one slot while it is ACTIVE.
+
+    `liquidation_revision` is that of the snapshot that was decided on. A newer claim has a greater
+    `fencing_token`. `expire_time` is the end of the lease. `end_time` is None, and `end_reason` "",
+    while the claim is ACTIVE. A state that this version does not know is None.
+    """
+
+    claim_id: str
+    request_id: str
+    account_id: str
+    terms: ClaimTerms
+    liquidation_revision: int
+    fencing_token: int
+    state: ClaimState | None
+    positions: Sequence[ClaimedPosition]
+    begin_time: datetime
+    expire_time: datetime
+    end_time: datetime | None
+    end_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GrantedClaim:
+    """The answer to a claim that is granted: the claim as it stands, and what granted it."""
+
+    claim: Claim
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimEvent:
+    """One change of a claim: "begin", "renew", "complete", "cancel" or "expire".
+
+    `expire_time` is the lease's end from then on; `forced` tells an operator's cancel.
+    """
+
+    change: str
+    time: datetime
+    expire_time: datetime
+    reason: str
+    forced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRecord:
+    """A claim as it stands, and all that happened to it, oldest first."""
+
+    claim: Claim
+    history: Sequence[ClaimEvent]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from liquidation import serving
 from liquidation.core.policy import Policy
 from liquidation.settings import Settings
 from liquidation.v1 import (
+    claim_service_pb2,
     errors_pb2,
     liquidation_service_pb2,
     rules_service_pb2,
@@ -28,7 +29,7 @@ __all__ = ["Refused", "Running", "details_of", "dial", "health", "running"]
 
 _SERVICES = {
     service.name: service
-    for file in (rules_service_pb2, liquidation_service_pb2)
+    for file in (rules_service_pb2, liquidation_service_pb2, claim_service_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 }
 

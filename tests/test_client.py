@@ -27,6 +27,7 @@ from liquidation.values import (
     CheckedClaim,
     ClaimedPosition,
     ClaimRequest,
+    ClaimState,
     ClaimTerms,
     FieldViolation,
     Liquidation,
@@ -66,6 +67,7 @@ HIGH = Liquidation(
 ALL = ClaimTerms(101, "liquidator-1", "1")
 TOO_LITTLE = replace(ALL, ratio_qty_request="0.3333")
 MALFORMED = replace(ALL, ratio_qty_request="half")
+MINUTE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,10 @@ class Face:
         answer = call(*values, **named)
         return [each async for each in answer] if hasattr(answer, "__aiter__") else await answer
 
-    async def raises(self, method: str, *values: Any) -> Any:
+    async def raises(self, method: str, *values: Any, **named: Any) -> Any:
         """The error of the client that a call must raise."""
         with pytest.raises(LiquidationClientError) as raised:
-            await self(method, *values)
+            await self(method, *values, **named)
         return raised.value
 
     async def close(self) -> None:
@@ -350,6 +352,152 @@ async def test_an_account_comes_back_as_it_was_put(ask: Face) -> None:
     assert (await ask("put_liquidation", put)).liquidation == put
 
 
+async def test_a_granted_claim_tells_what_it_takes_and_its_decision(ask: Face) -> None:
+    terms = replace(ALL, extra_liquidation_ratio=Decimal("0.05"))
+
+    granted = await ask("begin_claim", "r-1", terms, LOW, lease_ttl=MINUTE)
+
+    claim = granted.claim
+    assert claim.request_id == "r-1"
+    assert claim.account_id == "account-low"
+    assert claim.terms == replace(terms, ratio_qty_request=Decimal(1))
+    assert claim.liquidation_revision == 7
+    assert claim.fencing_token >= 1
+    assert claim.state is ClaimState.ACTIVE
+    assert claim.positions == (
+        ClaimedPosition("PERP_BTC_USDC", Decimal("0.5"), Decimal("0.525"), Decimal(20000)),
+        ClaimedPosition("PERP_ETH_USDC", Decimal(-4), Decimal("-4.2"), Decimal(10000)),
+    )
+    assert claim.expire_time - claim.begin_time == MINUTE
+    assert claim.begin_time.tzinfo is UTC
+    assert (claim.end_time, claim.end_reason) == (None, "")
+    assert granted.decision.accepted
+    assert granted.decision.total_notional == Decimal(samples.LOW_NOTIONAL)
+    assert (await ask("get_liquidation", 101)) == LOW
+
+
+async def test_a_claim_on_the_stored_snapshot_checks_the_liquidators_margin(ask: Face) -> None:
+    await ask("put_liquidation", HIGH)
+    terms = ClaimTerms(202, "liquidator-1", symbols=[SymbolRatio("PERP_SOL_USDC", "1")])
+    poor = MarginAccount(
+        "1", [MarginPosition("PERP_SOL_USDC", "0", "200", "0.1", "0")], Decimal(10)
+    )
+
+    refused = await ask.raises("begin_claim", "r-1", terms, None, Liquidator("liquidator-1", poor))
+    granted = await ask("begin_claim", "r-1", terms)
+
+    assert refused.code == -1101
+    assert granted.claim.liquidation_revision == 3
+
+
+async def test_a_lease_that_is_not_named_is_the_one_of_the_rules(ask: Face) -> None:
+    claim = (await ask("begin_claim", "r-1", ALL, LOW)).claim
+
+    assert claim.expire_time - claim.begin_time == timedelta(seconds=30)
+
+
+async def test_the_same_request_id_gives_the_first_answer_again(ask: Face) -> None:
+    first = await ask("begin_claim", "r-1", ALL, LOW)
+
+    assert await ask("begin_claim", "r-1", ALL, LOW) == first
+    duplicate = await ask.raises("begin_claim", "r-1", replace(ALL, ratio_qty_request="0.5"), LOW)
+    assert duplicate.code == -1007
+    assert duplicate.grpc_code is grpc.StatusCode.ALREADY_EXISTS
+    assert duplicate.metadata["claim_id"] == first.claim.claim_id
+
+
+async def test_while_a_claim_is_active_another_is_told_how_long_to_wait(ask: Face) -> None:
+    held = await ask("begin_claim", "r-1", ALL, LOW)
+
+    refused = await ask.raises("begin_claim", "r-2", ALL, LOW)
+
+    assert (refused.code, refused.rule) == (-1012, "no_claim_in_process")
+    assert timedelta(0) < refused.retry_after <= timedelta(seconds=30)
+    assert refused.metadata["claim_id"] == held.claim.claim_id
+
+
+async def test_a_claim_is_renewed_and_completed(ask: Face) -> None:
+    claim = (await ask("begin_claim", "r-1", ALL, LOW)).claim
+    name = (claim.claim_id, claim.fencing_token)
+
+    renewed = await ask("renew_claim", *name, MINUTE)
+    completed = await ask("complete_claim", *name)
+
+    assert renewed.expire_time > claim.expire_time
+    assert completed.state is ClaimState.COMPLETED
+    assert completed.end_time >= claim.begin_time
+    assert await ask("complete_claim", *name) == completed
+    late = await ask.raises("renew_claim", *name)
+    assert (late.code, late.message) == (-1202, "The claim is not active: it is completed.")
+    waiting = await ask.raises("begin_claim", "r-2", ALL, LOW)
+    assert (waiting.code, waiting.retry_after) == (-1012, timedelta(seconds=1))
+    assert (await ask("begin_claim", "r-2", ALL, replace(LOW, revision=8))).claim
+
+
+async def test_a_claim_is_cancelled_with_its_token_or_by_force(ask: Face) -> None:
+    own = (await ask("begin_claim", "r-1", ALL, LOW)).claim
+    other = await ask.raises("cancel_claim", own.claim_id, own.fencing_token + 1)
+    cancelled = await ask("cancel_claim", own.claim_id, own.fencing_token, "no cover")
+    stuck = (await ask("begin_claim", "r-2", ALL, LOW)).claim
+    forced = await ask("cancel_claim", stuck.claim_id, reason="backend is down", force=True)
+
+    assert other.message == "The fencing token is not that of the claim."
+    assert (cancelled.state, cancelled.end_reason) == (ClaimState.CANCELLED, "no cover")
+    assert (forced.state, forced.end_reason) == (ClaimState.CANCELLED, "backend is down")
+
+
+async def test_a_claim_is_got_with_its_history_by_either_id(ask: Face) -> None:
+    claim = (await ask("begin_claim", "r-1", ALL, LOW)).claim
+    renewed = await ask("renew_claim", claim.claim_id, claim.fencing_token, MINUTE)
+    cancelled = await ask("cancel_claim", claim.claim_id, reason="backend is down", force=True)
+
+    found = await ask("get_claim", claim.claim_id)
+
+    assert found.claim == cancelled
+    assert [(each.change, each.reason, each.forced) for each in found.history] == [
+        ("begin", "", False),
+        ("renew", "", False),
+        ("cancel", "backend is down", True),
+    ]
+    assert [each.expire_time for each in found.history] == [
+        claim.expire_time,
+        renewed.expire_time,
+        renewed.expire_time,
+    ]
+    assert found.history[0].time == claim.begin_time
+    assert found.history[2].time == cancelled.end_time
+    assert await ask("get_claim", request_id="r-1") == found
+
+
+async def test_a_claim_that_is_not_known_is_refused(ask: Face) -> None:
+    for method, values in (
+        ("renew_claim", ("nobody", 1)),
+        ("complete_claim", ("nobody", 1)),
+        ("cancel_claim", ("nobody", 1)),
+        ("get_claim", ("nobody",)),
+    ):
+        refused = await ask.raises(method, *values)
+        assert (refused.code, refused.grpc_code) == (-1006, grpc.StatusCode.NOT_FOUND)
+
+
+async def test_claims_are_listed_over_all_pages_newest_first(ask: Face) -> None:
+    for number in range(1, 6):
+        on = replace(LOW, liquidation_id=number, account_id=f"account-{number}")
+        terms = replace(ALL, liquidation_id=number)
+        claim = (await ask("begin_claim", f"r-{number}", terms, on)).claim
+        if number < 3:
+            await ask("cancel_claim", claim.claim_id, claim.fencing_token)
+
+    def ids(claims: list[Any]) -> list[str]:
+        return [each.request_id for each in claims]
+
+    assert ids(await ask("list_claims", page_size=2)) == ["r-5", "r-4", "r-3", "r-2", "r-1"]
+    assert ids(await ask("list_claims", "account-4")) == ["r-4"]
+    assert ids(await ask("list_claims", liquidation_id=2)) == ["r-2"]
+    assert ids(await ask("list_claims", state=ClaimState.CANCELLED)) == ["r-2", "r-1"]
+    assert await ask("list_claims", state=ClaimState.EXPIRED) == []
+
+
 async def test_more_calls_than_the_server_takes_are_told_to_wait(tmp_path: Path) -> None:
     policy = Policy(limits=Limits(max_concurrent_calls=1))
 
@@ -409,6 +557,11 @@ async def test_a_cancelled_task_is_cancelled_as_ever() -> None:
                 call.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await call
+
+
+def test_a_snapshot_without_its_revision_is_not_taken() -> None:
+    with pytest.raises(TypeError, match="required keyword-only argument: 'revision'"):
+        Liquidation(101, "account-low", Tier.LOW, LOW.positions, "0.008", "0.012")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("number", [0.5, 1, True])

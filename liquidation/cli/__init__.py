@@ -11,6 +11,7 @@ from liquidation.cli import check, errors, rules
 from liquidation.cli.options import policy_of
 from liquidation.settings import Settings, serve_options
 from liquidation.store.base import StoreError
+from liquidation.workers import WorkerFailedError, supervise
 
 __all__ = ["main"]
 
@@ -22,7 +23,13 @@ def cli() -> None:
 
 @cli.command()
 @serve_options
-def serve(listen: tuple[str, ...], store: Path, rules: Path | None, log_file: Path | None) -> None:
+def serve(
+    listen: tuple[str, ...],
+    store: Path,
+    rules: Path | None,
+    log_file: Path | None,
+    workers: int,
+) -> None:
     """Serve the rules over gRPC until SIGTERM or Ctrl-C.
 
     \b
@@ -31,8 +38,12 @@ def serve(listen: tuple[str, ...], store: Path, rules: Path | None, log_file: Pa
     """
     policy = policy_of(rules)
     try:
-        serving.serve(Settings(listen, store, rules, log_file), policy)
-    except (serving.ListenError, StoreError) as error:
+        settings = Settings(listen, store, rules, log_file, workers)
+        if workers == 1:
+            serving.serve(settings, policy)
+        else:
+            supervise(settings, policy)
+    except (serving.ListenError, StoreError, WorkerFailedError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{log_file}: {error.strerror}") from error

@@ -176,15 +176,13 @@ NOT_FOUND_IN_SERVER: Final = Row(
     GrpcCode.NOT_FOUND,
     "The data is not found in server. For example, when client try canceling a CANCELLED order, "
     "will raise this error.",
-    "Never: this service serves no claims.",
-    emitted=False,
+    "No claim of that claim_id or request_id is known.",
 )
 DUPLICATED: Final = Row(
     DUPLICATE_REQUEST,
     GrpcCode.ALREADY_EXISTS,
     "The data is already exists or your request is duplicated.",
-    "Never: this service serves no claims.",
-    emitted=False,
+    "The request_id was used before with other terms.",
 )
 SETTLEMENT_TOO_HIGH: Final = Row(
     QUANTITY_TOO_HIGH,
@@ -326,5 +324,19 @@ CALL_ABANDONED: Final = Row(
     "The caller went away; only the log shows it.",
 )
 
+CLAIM_ENDED: Final = Row(
+    LIQUIDATION_STATUS_ERROR,
+    GrpcCode.FAILED_PRECONDITION,
+    "The claim is not active: it is expired.",
+    "A claim that was completed, cancelled or expired is renewed, completed or cancelled.",
+    template="The claim is not active: it is {state}.",
+)
+OTHER_TOKEN: Final = Row(
+    LIQUIDATION_STATUS_ERROR,
+    GrpcCode.FAILED_PRECONDITION,
+    "The fencing token is not that of the claim.",
+    "A claim is renewed, completed or cancelled with another fencing token than its own.",
+)
+
 # Words of the service's own, for cases that the exchange's table has no row for.
-OWN_WORDS: Final[tuple[Row, ...]] = (CALL_ABANDONED,)
+OWN_WORDS: Final[tuple[Row, ...]] = (CALL_ABANDONED, CLAIM_ENDED, OTHER_TOKEN)

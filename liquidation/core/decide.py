@@ -96,10 +96,11 @@ def decide(case: Case, *, explain: bool = False) -> Verdict:
     shadow: list[Refusal] = []
     for rule in RULES:
         result = _ask(rule, case)
-        if result.refusal is not None and result.outcome is Outcome.SHADOW_REFUSED:
-            shadow.append(result.refusal)
-        elif result.outcome is Outcome.REFUSED and refusal is None:
+        # What comes after the rule that decides is asked for the trace alone.
+        if refusal is None and result.outcome is Outcome.REFUSED:
             refusal = result.refusal
+        elif refusal is None and result.refusal is not None:
+            shadow.append(result.refusal)
         if explain:
             trace.append(replace(result, facts=facts_of(result, case)))
         elif refusal is not None:

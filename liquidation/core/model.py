@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = [
     "ActiveClaim",
     "Case",
+    "Claim",
+    "ClaimEvent",
+    "ClaimState",
     "ClaimedPosition",
     "Defect",
     "Demand",
@@ -148,6 +151,50 @@ class ClaimedPosition:
     qty: Decimal
     max_qty: Decimal
     notional: Decimal
+
+
+class ClaimState(Enum):
+    """Where a claim stands; values as on the wire."""
+
+    ACTIVE = 1
+    COMPLETED = 2
+    CANCELLED = 3
+    EXPIRED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim that was granted. Times are in microseconds since the Unix epoch.
+
+    `end_us` is None and `end_reason` "" while it is active.
+    """
+
+    claim_id: str
+    request_id: str
+    account_id: str
+    terms: Terms
+    liquidation_revision: int
+    fencing_token: int
+    state: ClaimState
+    positions: tuple[ClaimedPosition, ...]
+    begin_us: int
+    expire_us: int
+    end_us: int | None = None
+    end_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimEvent:
+    """One thing that happened to a claim: `begin`, `renew`, `complete`, `cancel` or `expire`.
+
+    `expire_us` is the lease's end from then on; `forced` tells an operator's cancel.
+    """
+
+    change: str
+    time_us: int
+    expire_us: int
+    reason: str = ""
+    forced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

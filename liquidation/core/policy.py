@@ -110,7 +110,7 @@ def read_policy(text: str) -> Policy:
     """
     try:
         table = tomllib.loads(text, parse_float=_Literal)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise PolicyError(f"not a TOML file: {error}") from error
     sections = _section(table, "", {"version", "tiers", "modes", "claims", "limits"})
     if "version" not in sections:
@@ -175,7 +175,10 @@ def _thresholds(value: object) -> dict[Tier, Decimal]:
 
 def _amount(value: object, path: str) -> Decimal:
     amount = None
-    if isinstance(value, str | int) and not isinstance(value, bool):
+    if isinstance(value, _Literal):
+        # TOML writes 10_000.5 and +0.5 too.
+        amount = parse_decimal(value.replace("_", "").removeprefix("+"))
+    elif isinstance(value, str | int):
         amount = parse_decimal(str(value))
     if amount is None or amount < ZERO:
         raise PolicyError(f"{path}: must be a decimal of zero or more, such as 10000 or 0.5")

@@ -4,18 +4,20 @@ A record is the protobuf JSON of the same message with its proto field names, so
 a request can be sent again as it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 from liquidation.core.margin import margin_ratios
 from liquidation.core.model import (
+    ClaimedPosition,
     Liquidation,
     Liquidator,
     MarginAccount,
     MarginPosition,
     Position,
+    SymbolRatio,
     Terms,
     Tier,
 )
@@ -23,9 +25,12 @@ from liquidation.core.numbers import Ratio, plain
 
 __all__ = [
     "Record",
+    "claimed_positions_from_record",
+    "claimed_positions_record",
     "liquidation_from_record",
     "liquidation_record",
     "liquidator_record",
+    "terms_from_record",
     "terms_record",
 ]
 
@@ -54,6 +59,52 @@ def terms_record(terms: Terms) -> Record:
             symbol: plain(price) for symbol, price in terms.limit_price.items()
         }
     return record
+
+
+def terms_from_record(record: Mapping[str, Any]) -> Terms:
+    """The terms that `terms_record` wrote."""
+    ratio = record.get("ratio_qty_request")
+    return Terms(
+        liquidation_id=int(record["liquidation_id"]),
+        liquidator_id=record["liquidator_id"],
+        ratio_qty_request=None if ratio is None else Decimal(ratio),
+        extra_liquidation_ratio=Decimal(record["extra_liquidation_ratio"]),
+        symbols=tuple(
+            SymbolRatio(each["symbol"], Decimal(each["ratio_qty_request"]))
+            for each in record.get("symbols", ())
+        ),
+        limit_price={
+            symbol: Decimal(price) for symbol, price in record.get("limit_price", {}).items()
+        },
+    )
+
+
+def claimed_positions_record(positions: Sequence[ClaimedPosition]) -> list[Record]:
+    """What a claim takes."""
+    return [
+        {
+            "symbol": each.symbol,
+            "qty": plain(each.qty),
+            "max_qty": plain(each.max_qty),
+            "notional": plain(each.notional),
+        }
+        for each in positions
+    ]
+
+
+def claimed_positions_from_record(
+    records: Sequence[Mapping[str, Any]],
+) -> tuple[ClaimedPosition, ...]:
+    """What `claimed_positions_record` wrote."""
+    return tuple(
+        ClaimedPosition(
+            each["symbol"],
+            Decimal(each["qty"]),
+            Decimal(each["max_qty"]),
+            Decimal(each["notional"]),
+        )
+        for each in records
+    )
 
 
 def liquidation_record(liquidation: Liquidation) -> Record:

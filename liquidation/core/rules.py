@@ -11,7 +11,16 @@ from typing import Final
 
 from liquidation.core import catalogue
 from liquidation.core.margin import initial_margin_after
-from liquidation.core.model import Case, Defect, Demand, Liquidation, Refusal, Terms, Tier
+from liquidation.core.model import (
+    Case,
+    Defect,
+    Demand,
+    Liquidation,
+    Refusal,
+    Standing,
+    Terms,
+    Tier,
+)
 from liquidation.core.numbers import EXACT, ONE, ZERO, at_least, least_ratio, plain, product
 
 __all__ = [
@@ -21,6 +30,7 @@ __all__ = [
     "least_ratio_of",
     "max_quantity",
     "not_found",
+    "slot_taken",
     "unknown_parameter",
     "wrong_format",
 ]
@@ -153,11 +163,7 @@ def check_no_claim_in_process(case: Case) -> Refusal | None:
     if standing is None:
         return None
     if standing.active_claim is not None:
-        return Refusal(
-            catalogue.ANOTHER_IN_PROCESS,
-            values={"claim_id": standing.active_claim.claim_id},
-            retry_after_s=standing.active_claim.lease_left_s,
-        )
+        return slot_taken(standing)
     completed = standing.last_completed_revision
     if completed is not None and liquidation.revision <= completed:
         return Refusal(
@@ -169,6 +175,17 @@ def check_no_claim_in_process(case: Case) -> Refusal | None:
             retry_after_s=RETRY_AFTER_S,
         )
     return None
+
+
+def slot_taken(standing: Standing | None) -> Refusal:
+    """The refusal of a claim on an account whose one slot is held by another."""
+    holder = None if standing is None else standing.active_claim
+    return Refusal(
+        catalogue.ANOTHER_IN_PROCESS,
+        rule="no_claim_in_process",
+        values={} if holder is None else {"claim_id": holder.claim_id},
+        retry_after_s=RETRY_AFTER_S if holder is None else holder.lease_left_s,
+    )
 
 
 def check_liquidator_not_in_liquidation(case: Case) -> Refusal | None:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from liquidation.core.intake import MAX_ID, Intake
-from liquidation.core.model import Case, Liquidation, Standing, Verdict
+from liquidation.core.model import Case, Claim, Liquidation, Standing, Verdict
 from liquidation.core.numbers import plain
 from liquidation.core.record import Record, liquidation_record, liquidator_record, terms_record
 from liquidation.core.texts import Sent
 
-__all__ = ["Call", "decision_fields", "liquidation_fields", "request_record"]
+__all__ = ["Call", "claim_fields", "decision_fields", "liquidation_fields", "request_record"]
 
 _NOBODY: Final = {
     "liquidation_id": 0,
@@ -102,6 +102,26 @@ def _state_record(standing: Standing, decided_on: Liquidation | None) -> Record:
     if standing.last_completed_revision is not None:
         record["last_completed_revision"] = str(standing.last_completed_revision)
     return record
+
+
+def claim_fields(change: str, claim: Claim | None) -> dict[str, Any]:
+    """What a `claim` line says of the claim: what was asked, and how it stands now."""
+    if claim is None:
+        return {"change": change, "claim_id": "", "fencing_token": 0, "state": ""}
+    return {
+        "change": change,
+        "liquidation_id": claim.terms.liquidation_id,
+        "account_id": claim.account_id,
+        "liquidator_id": claim.terms.liquidator_id,
+        "revision": claim.liquidation_revision,
+        "claim_id": claim.claim_id,
+        "fencing_token": claim.fencing_token,
+        "state": claim.state.name,
+        "begin_us": claim.begin_us,
+        "expire_us": claim.expire_us,
+        "end_us": claim.end_us,
+        "end_reason": claim.end_reason,
+    }
 
 
 def liquidation_fields(

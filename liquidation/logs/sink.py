@@ -6,11 +6,15 @@ sink takes lines again. A line is written whole or not at all, also across a ful
 """
 
 import errno
+import fcntl
 import os
+import stat
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 __all__ = ["LogSink"]
@@ -38,9 +42,17 @@ class LogSink:
         descriptor: int,
         gap_line: Callable[[int], bytes],
         capacity_bytes: int = _CAPACITY_BYTES,
+        turn: Path | None = None,
     ) -> None:
-        """Takes over `descriptor`, and closes it; `gap_line` makes the line that tells a loss."""
+        """Takes over `descriptor`, and closes it; `gap_line` makes the line that tells a loss.
+
+        `turn` is a file that processes lock which write to one pipe or terminal, so that their
+        lines stay whole. A file that is appended to needs no turns.
+        """
         self._descriptor = descriptor
+        self._turn = None
+        if turn is not None and not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            self._turn = os.open(turn, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         self._gap_line = gap_line
         self._capacity = capacity_bytes
         self._waiting: deque[bytes | _Gap] = deque()
@@ -104,8 +116,20 @@ class LogSink:
                         return
                     self._changed.wait()
                 chunk = self._take()
-            if not self._write_out(chunk):
-                return
+            with self._in_turn():
+                if not self._write_out(chunk):
+                    return
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        if self._turn is None:
+            yield
+            return
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
 
     def _take(self) -> bytes:
         """What is written next; it stays counted as waiting until it is written."""

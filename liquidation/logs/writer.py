@@ -26,10 +26,14 @@ _LEVELS: Final = {UNKNOWN_ERROR.code: "error", STORE_NOT_REACHED.code: "warning"
 class DecisionLog:
     """Writes the log's lines. No call waits for the sink, and none fails because of it."""
 
-    def __init__(self, sink: LogSink, process: str, now: Callable[[], str]) -> None:
-        """`process` names this run of this process; `now` gives the time as RFC 3339 text."""
+    def __init__(self, sink: LogSink, process: str, worker: int, now: Callable[[], str]) -> None:
+        """`process` names this run of this process, `worker` its place among those of a port.
+
+        `now` gives the time as RFC 3339 text.
+        """
         self._sink = sink
-        self._process = process
+        self.process = process
+        self._worker = worker
         self._seq = 0
         self._log = structlog.wrap_logger(
             _Lines(sink),
@@ -45,8 +49,22 @@ class DecisionLog:
 
     def decision(self, verdict: Verdict, fields: Mapping[str, Any], request: object) -> None:
         """One decision: who asked for what (`fields`), the verdict, and what it was made from."""
+        self._verdict("decision", verdict, fields, request)
+
+    def claim(self, verdict: Verdict, fields: Mapping[str, Any], request: object) -> None:
+        """One BeginClaim: as a decision, and the claim that came of it."""
+        self._verdict("claim", verdict, fields, request)
+
+    def claim_change(
+        self, refusal: Refusal | None, fields: Mapping[str, Any], request: object
+    ) -> None:
+        """A claim was renewed, ended or expired, or a call to do so was refused."""
+        self._numbered(_level(refusal), "claim", {**fields, **_outcome(refusal)}, request)
+
+    def _verdict(
+        self, event: str, verdict: Verdict, fields: Mapping[str, Any], request: object
+    ) -> None:
         refusal = verdict.refusal
-        level = _LEVELS.get(refusal.row.code, "info") if refusal is not None else "info"
         line = {
             **fields,
             **_outcome(refusal),
@@ -62,14 +80,14 @@ class DecisionLog:
                 {"rule": refusal.rule, "code": refusal.row.code, "message": refusal.message}
                 for refusal in verdict.shadow
             ]
-        self._numbered(level, "decision", line, request)
+        self._numbered(_level(refusal), event, line, request)
 
     def liquidation(
         self, change: str, refusal: Refusal | None, fields: Mapping[str, Any], request: object
     ) -> None:
         """A liquidation was opened or closed, or a call to do so was refused."""
         line = {**fields, "change": change, **_outcome(refusal)}
-        self._numbered("info", "liquidation", line, request)
+        self._numbered(_level(refusal), "liquidation", line, request)
 
     def fault(self, decision_id: str, error: BaseException) -> None:
         """An error that is nobody's answer, with its traceback."""
@@ -78,12 +96,17 @@ class DecisionLog:
 
     def note(self, level: str, event: str, **fields: Any) -> None:
         """Something about the process itself, such as that it serves or drains."""
-        getattr(self._log, level)(event, **fields, process=self._process)
+        getattr(self._log, level)(event, **fields, process=self.process, worker=self._worker)
 
     def _numbered(self, level: str, event: str, fields: Mapping[str, Any], request: object) -> None:
         self._seq += 1
         getattr(self._log, level)(
-            event, **fields, process=self._process, seq=self._seq, request=request
+            event,
+            **fields,
+            process=self.process,
+            worker=self._worker,
+            seq=self._seq,
+            request=request,
         )
 
 
@@ -106,6 +129,10 @@ class _Head:
 
 def _render(_: object, __: str, line: EventDict) -> bytes:
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _level(refusal: Refusal | None) -> str:
+    return "info" if refusal is None else _LEVELS.get(refusal.row.code, "info")
 
 
 def _outcome(refusal: Refusal | None) -> dict[str, Any]:

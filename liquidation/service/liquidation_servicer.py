@@ -1,21 +1,14 @@
 """LiquidationService: wire → register → wire. It decides nothing."""
 
-import base64
-import binascii
-from typing import Final
-
 from liquidation.core.model import Refusal
-from liquidation.core.numbers import MAX_INT64
 from liquidation.core.texts import SnapshotText
 from liquidation.logs.lines import Call
-from liquidation.register import Register, refused_field
+from liquidation.register import Register
 from liquidation.service import rpc, wire
 from liquidation.store.base import PutResult
 from liquidation.v1 import liquidation_service_pb2
 
 __all__ = ["liquidation_service"]
-
-_INT64_DIGITS: Final = 19
 
 
 def liquidation_service(register: Register, calls: rpc.PlainCalls) -> rpc.Service:
@@ -63,10 +56,18 @@ class _LiquidationServicer:
         self,
         request: liquidation_service_pb2.PutLiquidationRequest,
         refusal: Refusal,
+        decision_id: str,
         call: Call,
     ) -> None:
         sent = request.liquidation
-        self._register.refused(refusal, sent.liquidation_id, sent.account_id, sent.revision, call)
+        self._register.refused(
+            refusal,
+            decision_id,
+            call,
+            liquidation_id=sent.liquidation_id,
+            account_id=sent.account_id,
+            revision=sent.revision,
+        )
 
     async def batch_put(
         self, request: liquidation_service_pb2.BatchPutLiquidationsRequest, call: Call
@@ -86,9 +87,10 @@ class _LiquidationServicer:
         self,
         _: liquidation_service_pb2.BatchPutLiquidationsRequest,
         refusal: Refusal,
+        decision_id: str,
         call: Call,
     ) -> None:
-        self._register.refused(refusal, 0, "", 0, call)
+        self._register.refused(refusal, decision_id, call)
 
     async def get(
         self, request: liquidation_service_pb2.GetLiquidationRequest, _: Call
@@ -100,11 +102,13 @@ class _LiquidationServicer:
         self, request: liquidation_service_pb2.ListLiquidationsRequest, _: Call
     ) -> liquidation_service_pb2.ListLiquidationsResponse:
         page = await self._register.page(
-            request.account_id, _after(request.page_token), request.page_size
+            request.account_id, rpc.key_of(request.page_token, "after"), request.page_size
         )
         return liquidation_service_pb2.ListLiquidationsResponse(
             liquidations=map(wire.liquidation, page.liquidations),
-            next_page_token="" if page.next_after is None else _page_token(page.next_after),
+            next_page_token=""
+            if page.next_after is None
+            else rpc.page_token("after", page.next_after),
         )
 
     async def close(
@@ -119,9 +123,10 @@ class _LiquidationServicer:
         self,
         request: liquidation_service_pb2.CloseLiquidationRequest,
         refusal: Refusal,
+        decision_id: str,
         call: Call,
     ) -> None:
-        self._register.refused(refusal, request.liquidation_id, "", 0, call)
+        self._register.refused(refusal, decision_id, call, liquidation_id=request.liquidation_id)
 
 
 def _snapshot(
@@ -138,21 +143,3 @@ def _put_response(result: PutResult) -> liquidation_service_pb2.PutLiquidationRe
         applied=result.applied,
         closed=result.closed,
     )
-
-
-def _page_token(after: int) -> str:
-    return base64.urlsafe_b64encode(f"after:{after}".encode()).decode()
-
-
-def _after(token: str) -> int:
-    """The key after which a page begins; callers are to send tokens back as they got them."""
-    if not token:
-        return 0
-    try:
-        word, _, key = base64.urlsafe_b64decode(token.encode()).decode().partition(":")
-    except (binascii.Error, UnicodeError):
-        word = key = ""
-    after = int(key) if key.isascii() and key.isdigit() and len(key) <= _INT64_DIGITS else None
-    if word != "after" or after is None or after > MAX_INT64:
-        raise refused_field("page_token", "is not a token that this service gave")
-    return after

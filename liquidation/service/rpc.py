@@ -1,6 +1,9 @@
 """What every servicer shares: who calls, how an answer leaves, how methods are found."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -8,22 +11,35 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
 from liquidation.core.model import Defect, Refusal
+from liquidation.core.numbers import MAX_INT64
 from liquidation.core.rules import unknown_parameter, wrong_format
-from liquidation.desk import FAULT, STORE_NOT_REACHED
+from liquidation.failures import FAULT, STORE_NOT_REACHED, refusal_of
 from liquidation.logs.lines import Call
 from liquidation.logs.writer import DecisionLog
-from liquidation.register import RefusedError
+from liquidation.register import RefusedError, refused_field
 from liquidation.service import refusals, wire
 from liquidation.service.guards import Guard
-from liquidation.store.base import StoreUnavailableError
 from liquidation.v1 import liquidation_pb2
 
-__all__ = ["Context", "PlainCalls", "Service", "Stream", "Unary", "call_of", "refuse"]
+__all__ = [
+    "Context",
+    "PlainCalls",
+    "Service",
+    "Stream",
+    "Unary",
+    "call_of",
+    "key_of",
+    "page_token",
+    "refuse",
+]
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Unary = Callable[[bytes, Context], Awaitable[bytes]]
 Stream = Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]
+_INT64_DIGITS: Final = 19
+
 _M = TypeVar("_M", bound=Message)
+_T = TypeVar("_T")
 
 _STATUS_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 _DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -86,6 +102,25 @@ def refuse(
     return b""
 
 
+class Unfinished:
+    """Changes that go on when their caller is gone, so that what was stored is also told."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def finish(self, change: Coroutine[Any, Any, _T]) -> _T:
+        """What `change` returns; it runs to its end even where the caller is cancelled."""
+        task = asyncio.create_task(change)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def drained(self) -> None:
+        """Returns when nothing is under way any more."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+
 class PlainCalls:
     """Makes handlers of calls that are no decision: one message in, one message or refusal out."""
 
@@ -93,11 +128,13 @@ class PlainCalls:
         self,
         log: DecisionLog,
         guard: Guard,
+        unfinished: Unfinished,
         max_request_bytes: int,
         new_id: Callable[[], str],
         monotonic_ns: Callable[[], int],
     ) -> None:
         self._log = log
+        self._unfinished = unfinished
         self._guard = guard
         self._max_request_bytes = max_request_bytes
         self._new_id = new_id
@@ -108,39 +145,74 @@ class PlainCalls:
         name: str,
         message_type: type[_M],
         behaviour: Callable[[_M, Call], Awaitable[Message]],
-        on_refused: Callable[[_M, Refusal, Call], None] = lambda *_: None,
+        on_refused: Callable[[_M, Refusal, str, Call], None] = lambda *_: None,
     ) -> Unary:
-        """A handler that runs `behaviour`; what it raises becomes the refusal."""
+        """A handler that runs `behaviour`; what it raises becomes the refusal.
+
+        `on_refused` leaves the line of a call that was refused, under the id that the caller gets.
+        """
+
+        async def run(data: bytes, call: Call) -> Message | tuple[Refusal, str]:
+            request = message_type()
+            decision_id = self._new_id()
+            try:
+                with self._guard.admit() as admission:
+                    if admission.refusal is not None:
+                        raise RefusedError(admission.refusal)
+                    request = self._parse(message_type, data)
+                    if unknown := wire.unknown_fields(request):
+                        raise RefusedError(unknown_parameter(unknown))
+                    return await behaviour(request, call)
+            except RefusedError as refused:
+                refusal, logged = refused.refusal, refused.logged
+            except Exception as error:  # noqa: BLE001 - the last line of defence, told in full
+                refusal, logged = refusal_of(error, self._log, decision_id), False
+            if not logged:
+                on_refused(request, refusal, decision_id, call)
+            return refusal, decision_id
 
         async def handle(data: bytes, context: Context) -> bytes:
             call = call_of(name, context, self._monotonic_ns())
-            request = message_type()
-            try:
-                with self._guard.admit() as too_many:
-                    if too_many is not None:
-                        raise RefusedError(too_many)
-                    request = self._read(message_type, data)
-                    return (await behaviour(request, call)).SerializeToString()
-            except RefusedError as refused:
-                refusal = refused.refusal
-            except StoreUnavailableError as error:
-                self._log.fault(self._new_id(), error)
-                refusal = STORE_NOT_REACHED
-            except Exception as error:  # noqa: BLE001 - the last line of defence, told in full
-                self._log.fault(self._new_id(), error)
-                refusal = FAULT
-            on_refused(request, refusal, call)
-            return refuse(context, refusal)
+            outcome = await self._unfinished.finish(run(data, call))
+            if isinstance(outcome, Message):
+                return outcome.SerializeToString()
+            refusal, decision_id = outcome
+            # A failure of ours is in the log under this id; other refusals say it all themselves.
+            failed = refusal in (FAULT, STORE_NOT_REACHED)
+            told = liquidation_pb2.Decision(decision_id=decision_id) if failed else None
+            return refuse(context, refusal, told)
 
         return handle
 
-    def _read(self, message_type: type[_M], data: bytes) -> _M:
+    def _parse(self, message_type: type[_M], data: bytes) -> _M:
         request = wire.parse(message_type, data, self._max_request_bytes)
         if isinstance(request, Defect):
             raise RefusedError(wrong_format(request))
-        if unknown := wire.unknown_fields(request):
-            raise RefusedError(unknown_parameter(unknown))
         return request
+
+
+def page_token(word: str, key: int) -> str:
+    """The token of the page that begins `word` ("after" or "below") a key."""
+    return base64.urlsafe_b64encode(f"{word}:{key}".encode()).decode()
+
+
+def key_of(token: str, word: str) -> int:
+    """The key in a page token; 0 for the first page.
+
+    Raises:
+        RefusedError: -1005, where `page_token` did not make it.
+    """
+    if not token:
+        return 0
+    try:
+        said, _, key = base64.urlsafe_b64decode(token.encode()).decode().partition(":")
+    except (binascii.Error, UnicodeError):
+        said = key = ""
+    digits = key.isascii() and key.isdigit() and len(key) <= _INT64_DIGITS
+    number = int(key) if digits else MAX_INT64 + 1
+    if said != word or number > MAX_INT64:
+        raise refused_field("page_token", "is not a token that this service gave")
+    return number
 
 
 def _trace_id(context: Context) -> str:

@@ -11,7 +11,8 @@ from liquidation.core.model import Defect, Tier
 from liquidation.core.numbers import plain
 from liquidation.core.policy import MAX_BATCH, RULE_NAMES, Mode, Policy
 from liquidation.core.texts import Sent
-from liquidation.desk import FAULT, Answer, Desk
+from liquidation.desk import Answer, Desk
+from liquidation.failures import FAULT
 from liquidation.logs.lines import Call
 from liquidation.service import refusals, rpc, wire
 from liquidation.service.guards import Guard
@@ -95,13 +96,13 @@ class _RulesServicer:
     async def stream_check_claims(
         self, requests: AsyncIterator[bytes], context: rpc.Context
     ) -> AsyncIterator[bytes]:
-        with self._guard.admit() as too_many:
+        with self._guard.admit() as admission:
             async for data in requests:
                 call = rpc.call_of("StreamCheckClaims", context, self._monotonic_ns())
                 correlation_id = ""
                 try:
                     correlation_id, sent = self._item(data)
-                    answer = await self._desk.check(sent, call, too_many)
+                    answer = await self._desk.check(sent, call, admission.ask())
                 except Exception as error:  # noqa: BLE001 - a fault must not end the stream
                     answer = self._desk.fault(wire.unreadable(data), call, error)
                 yield rules_service_pb2.StreamCheckClaimsResponse(
@@ -112,8 +113,8 @@ class _RulesServicer:
         return rules_in_force(self._desk.policy)
 
     async def _check(self, requests: Sequence[Sent], call: Call) -> list[Answer]:
-        with self._guard.admit() as too_many:
-            return await self._desk.check_all(requests, call, too_many)
+        with self._guard.admit() as admission:
+            return await self._desk.check_all(requests, call, admission.refusal)
 
     def _item(self, data: bytes) -> tuple[str, Sent]:
         item = self._parse(rules_service_pb2.StreamCheckClaimsRequest, data)

@@ -16,20 +16,23 @@ from liquidation.core.model import (
     MarginAccount,
     MarginPosition,
     RuleResult,
+    Terms,
     Verdict,
 )
 from liquidation.core.numbers import Ratio, plain
 from liquidation.core.record import Record
 from liquidation.core.texts import LiquidatorText, RequestText, Sent, SnapshotText
-from liquidation.v1 import liquidation_pb2, rules_service_pb2
+from liquidation.v1 import claim_service_pb2, liquidation_pb2, rules_service_pb2
 
 __all__ = [
     "checked",
+    "claimed_position",
     "decision",
     "liquidation",
     "parse",
     "sent",
     "snapshot_text",
+    "terms",
     "unknown_fields",
     "unreadable",
 ]
@@ -59,8 +62,10 @@ def unreadable(data: bytes, *defects: Defect, unknown_fields: tuple[str, ...] = 
     return Sent(None, lambda: _head(data), defects, unknown_fields)
 
 
-def sent(request: rules_service_pb2.CheckClaimRequest) -> Sent:
-    """A request, with what of it the service does not know."""
+def sent(
+    request: rules_service_pb2.CheckClaimRequest | claim_service_pb2.BeginClaimRequest,
+) -> Sent:
+    """A request for a decision, with what of it the service does not know."""
     snapshot = liquidator = None
     if request.HasField("liquidation"):
         snapshot = snapshot_text(request.liquidation)
@@ -71,7 +76,7 @@ def sent(request: rules_service_pb2.CheckClaimRequest) -> Sent:
         RequestText(request.terms, snapshot, liquidator),
         lambda: _as_sent(request),
         unknown_fields=unknown_fields(request),
-        explain=request.explain,
+        explain=isinstance(request, rules_service_pb2.CheckClaimRequest) and request.explain,
     )
 
 
@@ -136,7 +141,7 @@ def checked(decision_id: str, verdict: Verdict) -> rules_service_pb2.CheckClaimR
     """The answer to a claim that is accepted."""
     return rules_service_pb2.CheckClaimResponse(
         decision=decision(decision_id, verdict),
-        positions=[_claimed_position(each) for each in verdict.positions],
+        positions=[claimed_position(each) for each in verdict.positions],
     )
 
 
@@ -168,12 +173,30 @@ def _rule_result(result: RuleResult) -> liquidation_pb2.RuleResult:
     )
 
 
-def _claimed_position(position: ClaimedPosition) -> liquidation_pb2.ClaimedPosition:
+def claimed_position(position: ClaimedPosition) -> liquidation_pb2.ClaimedPosition:
+    """What a claim takes of one position."""
     return liquidation_pb2.ClaimedPosition(
         symbol=position.symbol,
         qty=plain(position.qty),
         max_qty=plain(position.max_qty),
         notional=plain(position.notional),
+    )
+
+
+def terms(value: Terms) -> liquidation_pb2.ClaimTerms:
+    """Terms, as a claim keeps them."""
+    return liquidation_pb2.ClaimTerms(
+        liquidation_id=value.liquidation_id,
+        liquidator_id=value.liquidator_id,
+        ratio_qty_request=_number(value.ratio_qty_request),
+        extra_liquidation_ratio=plain(value.extra_liquidation_ratio),
+        symbols=[
+            liquidation_pb2.SymbolRatio(
+                symbol=each.symbol, ratio_qty_request=plain(each.ratio_qty_request)
+            )
+            for each in value.symbols
+        ],
+        limit_price={symbol: plain(price) for symbol, price in value.limit_price.items()},
     )
 
 

@@ -5,14 +5,29 @@ in one transaction. A method returns when what it did is durable, and raises whe
 to be.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from liquidation.core.model import Liquidation, Standing
+from liquidation.core.model import (
+    ActiveClaim,
+    Claim,
+    ClaimEvent,
+    ClaimState,
+    Liquidation,
+    Standing,
+    Terms,
+    Verdict,
+)
 
 __all__ = [
     "AccountMismatchError",
+    "BeginRequest",
+    "Begun",
+    "Changed",
+    "ClaimActiveError",
+    "ClaimFilter",
+    "ClaimPage",
     "Page",
     "PutResult",
     "SchemaError",
@@ -46,12 +61,24 @@ class AccountMismatchError(StoreError):
         self.index = index
 
 
+class ClaimActiveError(StoreError):
+    """A liquidation was to be closed while `active`, a claim on it, is."""
+
+    def __init__(self, active: ActiveClaim) -> None:
+        super().__init__(f"claim {active.claim_id} is active")
+        self.active = active
+
+
 @dataclass(frozen=True, slots=True)
 class StandingQuery:
-    """What a request is about: its liquidation, and who claims."""
+    """What a request is about: its liquidation, whose account it says that is, and who claims.
+
+    `account_id` is that of the snapshot sent with the request, "" where there is none.
+    """
 
     liquidation_id: int
     liquidator_id: str
+    account_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +103,74 @@ class Page:
     next_after: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class BeginRequest:
+    """A claim that is to be granted if the rules accept it.
+
+    `claim_id` and `decision_id` are new; `snapshot` is what the request brought, if anything.
+    """
+
+    request_id: str
+    claim_id: str
+    decision_id: str
+    terms: Terms
+    snapshot: Liquidation | None
+    lease_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What became of a BeginRequest.
+
+    - Refused: `claim` is None, and `verdict` says why.
+    - Granted: `claim` is new, and `verdict` the decision that granted it.
+    - Known: `known` is True, `claim` is what the request_id got before, and `verdict` and
+      `decision_id` are those of then. Nothing was changed.
+
+    `standing` is what was decided on, None where the claim was known. `put` is what became of the
+    snapshot, `expired` are claims whose lease was found to have run out.
+    """
+
+    claim: Claim | None
+    verdict: Verdict
+    decision_id: str
+    known: bool = False
+    standing: Standing | None = None
+    put: PutResult | None = None
+    expired: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A claim as it stands after a change was tried, None where there is none of that id."""
+
+    claim: Claim | None
+    applied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimFilter:
+    """Which claims: "" , 0 and None stand for all."""
+
+    account_id: str = ""
+    liquidation_id: int = 0
+    state: ClaimState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimPage:
+    """Some claims, newest first, and the token below which the next page begins."""
+
+    claims: Sequence[Claim]
+    next_below: int | None
+
+
 class Store(Protocol):
-    """Where liquidations are kept. All methods raise StoreUnavailableError."""
+    """Where liquidations and claims are kept. All methods raise StoreUnavailableError.
+
+    Leases are judged by the store's clock. A claim whose lease has run out is EXPIRED for every
+    reader at once, whether or not that is written down yet.
+    """
 
     async def standings(self, queries: Sequence[StandingQuery]) -> list[Standing]:
         """What is known about each request, in order, all read at one moment."""
@@ -105,7 +198,52 @@ class Store(Protocol):
         ...
 
     async def close_liquidation(self, liquidation_id: int) -> Liquidation | None:
-        """Ends an open liquidation, for good, and returns it; None where there is none."""
+        """Ends an open liquidation, for good, and returns it; None where there is none.
+
+        Raises:
+            ClaimActiveError: a claim on it is active; the liquidation stays open.
+        """
+        ...
+
+    async def begin(self, request: BeginRequest, decide: Callable[[Standing], Verdict]) -> Begun:
+        """Grants a claim if `decide` accepts it: one active claim an account, whoever else tries.
+
+        The request_id, the snapshot, the decision and the account's slot are one transaction.
+        `decide` is pure; it may be asked more than once.
+        """
+        ...
+
+    async def renew(self, claim_id: str, token: int, lease_us: int) -> Changed:
+        """Lets an active claim's lease run for `lease_us` from now."""
+        ...
+
+    async def end(
+        self, claim_id: str, token: int | None, state: ClaimState, reason: str
+    ) -> Changed:
+        """Ends an active claim as COMPLETED or CANCELLED. A `token` of None fits every claim."""
+        ...
+
+    async def claim(self, *, claim_id: str = "", request_id: str = "") -> Claim | None:
+        """The claim of that claim_id, or else of that request_id."""
+        ...
+
+    async def history(self, claim_id: str) -> Sequence[ClaimEvent]:
+        """Everything that happened to a claim, oldest first."""
+        ...
+
+    async def claims(self, wanted: ClaimFilter, below: int | None, size: int) -> ClaimPage:
+        """Up to `size` claims with a fencing token below `below`, newest first."""
+        ...
+
+    async def expire(self, most: int) -> Sequence[Claim]:
+        """Writes down up to `most` leases that ran out; each is returned to one caller only."""
+        ...
+
+    async def purge(self, retention_us: int, most: int) -> int:
+        """Forgets up to `most` claims that ended longer than `retention_us` ago; returns how many.
+
+        What an account's last completed claim settled is not forgotten.
+        """
         ...
 
     async def probe(self) -> None:

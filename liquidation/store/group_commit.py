@@ -3,89 +3,169 @@
 A commit costs a sync to disk, whatever it holds. Jobs that queue up while a commit is under way
 form the next group; a job that comes alone is committed at once and waits for nobody. Within its
 group each job has a savepoint of its own, so that one that fails takes nothing of the others back.
+
+Several processes on one file take turns (`Turnstile`): SQLite's own busy handler sleeps and tries
+again, and one of two busy writers can starve for over a second.
 """
 
+import asyncio
+import fcntl
+import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from liquidation.store.base import StoreUnavailableError
 
-__all__ = ["GroupCommit", "Job"]
+__all__ = ["MAX_GROUP", "GroupCommit", "Job", "Turnstile"]
 
 Job = Callable[[sqlite3.Connection], Any]
 
 # A group is bounded so that the first job in it does not wait for a flood behind it.
-_MAX_GROUP: Final = 256
+MAX_GROUP: Final = 256
+# From this many jobs at once, now or in the group before, a group waits a moment for more.
+_BUSY: Final = 4
+# That moment, in seconds: callers that the last commit answered are on their way with the next.
+_LINGER_S: Final = 0.002
 
 
 @dataclass(frozen=True, slots=True)
 class _Queued:
     job: Job
-    done: "Future[Any]"
+    loop: asyncio.AbstractEventLoop
+    done: "asyncio.Future[Any]"
+
+
+class Turnstile:
+    """Lets the processes that write one file in one after the other, in turn.
+
+    Two locks of the kernel: who waits for the second holds the first. The one that comes out finds
+    the first held by the one that waits, so it cannot get in again before that one. The kernel
+    gives a lock back when its holder dies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Uses two files beside `path`."""
+        self._turn = _lock_file(path.with_name(f"{path.name}-turn"))
+        self._inside = _lock_file(path.with_name(f"{path.name}-inside"))
+
+    @contextmanager
+    def passed(self) -> Iterator[None]:
+        """Waits for its turn; nobody else is inside while the block runs."""
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._inside, fcntl.LOCK_EX)
+        finally:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._inside, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Gives the lock files back."""
+        os.close(self._turn)
+        os.close(self._inside)
 
 
 class GroupCommit:
     """Runs jobs in grouped transactions on a connection that only its thread uses."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        """Takes `connection`, which must be in autocommit mode and usable from any thread."""
+    def __init__(
+        self, connection: sqlite3.Connection, turnstile: Turnstile, most: int = MAX_GROUP
+    ) -> None:
+        """Takes both over. `connection` is in autocommit mode and usable from any thread.
+
+        `most` bounds a group; 1 commits each job by itself.
+        """
         self._connection = connection
+        self._turnstile = turnstile
+        self._most = most
+        self._last = 0
         self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, job: Job) -> "Future[Any]":
+    def submit(self, job: Job) -> "asyncio.Future[Any]":
         """Runs `job` in the next group. The future ends when the group is on disk.
 
         It raises what the job raised, or StoreUnavailableError where the group was not committed.
         """
-        done: Future[Any] = Future()
-        self._queue.put(_Queued(job, done))
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+        self._queue.put(_Queued(job, loop, done))
         return done
 
-    def close(self) -> None:
-        """Commits what was submitted, ends the thread and closes the connection."""
+    def close(self, patience_s: float) -> None:
+        """Commits what was submitted, ends the thread and closes the connection.
+
+        A thread that is stuck in the file system after `patience_s` is left behind.
+        """
         self._queue.put(None)
-        self._thread.join()
+        self._thread.join(patience_s)
 
     def _run(self) -> None:
-        open_ = True
-        while open_:
-            first = self._queue.get()
-            group = []
-            while first is not None:
-                group.append(first)
-                if len(group) == _MAX_GROUP or self._queue.empty():
-                    break
-                first = self._queue.get()
-            open_ = first is not None
-            if group:
-                self._commit(group)
+        while (first := self._queue.get()) is not None:
+            group, ended = self._gather(first)
+            self._last = len(group)
+            self._commit(group)
+            if ended:
+                break
         self._connection.close()
+        self._turnstile.close()
+
+    def _gather(self, first: _Queued) -> tuple[list[_Queued], bool]:
+        """The group that `first` is in, and whether there will be no other."""
+        group = [first]
+        waits_until = 0.0
+        while len(group) < self._most:
+            try:
+                queued = self._queue.get_nowait()
+            except queue.Empty:
+                if max(len(group), self._last) < _BUSY:
+                    break
+                now = time.monotonic()
+                waits_until = waits_until or now + _LINGER_S
+                try:
+                    queued = self._queue.get(timeout=max(waits_until - now, 0))
+                except queue.Empty:
+                    break
+            if queued is None:
+                return group, True
+            group.append(queued)
+        return group, False
 
     def _commit(self, group: list[_Queued]) -> None:
-        outcomes: list[tuple[Any, BaseException | None]] = []
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            outcomes = [self._attempt(queued.job) for queued in group]
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+            with self._turnstile.passed():
+                outcomes = self._transaction(group)
+        except (sqlite3.Error, OSError) as error:
             self._roll_back()
             failure = StoreUnavailableError(f"the group was not committed: {error}")
             failure.__cause__ = error
             outcomes = [(None, failure)] * len(group)
-        for queued, (result, raised) in zip(group, outcomes, strict=True):
-            if raised is None:
-                queued.done.set_result(result)
-            else:
-                queued.done.set_exception(raised)
+        by_loop = defaultdict(list)
+        for queued, outcome in zip(group, outcomes, strict=True):
+            by_loop[queued.loop].append((queued.done, *outcome))
+        for loop, results in by_loop.items():
+            # A loop that was closed has nobody left who waits.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_settle, results)
 
-    def _attempt(self, job: Job) -> tuple[Any, BaseException | None]:
+    def _transaction(self, group: list[_Queued]) -> list[tuple[Any, Exception | None]]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        outcomes = [self._attempt(queued.job) for queued in group]
+        self._connection.execute("COMMIT")
+        return outcomes
+
+    def _attempt(self, job: Job) -> tuple[Any, Exception | None]:
         """The job's result or what it raised; a fault of the database itself ends the group."""
         self._connection.execute("SAVEPOINT job")
         try:
@@ -106,3 +186,18 @@ class GroupCommit:
             except sqlite3.Error:
                 # SQLite rolls back by itself on a full disk or an I/O error.
                 return
+
+
+def _settle(results: list[tuple["asyncio.Future[Any]", Any, Exception | None]]) -> None:
+    """Gives each caller its own outcome, all in one turn of the loop."""
+    for done, result, raised in results:
+        if done.done():
+            continue
+        if raised is None:
+            done.set_result(result)
+        else:
+            done.set_exception(raised)
+
+
+def _lock_file(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)

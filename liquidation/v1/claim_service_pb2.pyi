@@ -131,11 +131,27 @@ class GetClaimRequest(_message.Message):
     request_id: str
     def __init__(self, claim_id: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
+class ClaimEvent(_message.Message):
+    __slots__ = ("change", "time", "expire_time", "reason", "forced")
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FORCED_FIELD_NUMBER: _ClassVar[int]
+    change: str
+    time: _timestamp_pb2.Timestamp
+    expire_time: _timestamp_pb2.Timestamp
+    reason: str
+    forced: bool
+    def __init__(self, change: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., forced: _Optional[bool] = ...) -> None: ...
+
 class GetClaimResponse(_message.Message):
-    __slots__ = ("claim",)
+    __slots__ = ("claim", "history")
     CLAIM_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
     claim: Claim
-    def __init__(self, claim: _Optional[_Union[Claim, _Mapping]] = ...) -> None: ...
+    history: _containers.RepeatedCompositeFieldContainer[ClaimEvent]
+    def __init__(self, claim: _Optional[_Union[Claim, _Mapping]] = ..., history: _Optional[_Iterable[_Union[ClaimEvent, _Mapping]]] = ...) -> None: ...
 
 class ListClaimsRequest(_message.Message):
     __slots__ = ("account_id", "liquidation_id", "state", "page_size", "page_token")

@@ -484,7 +484,7 @@ def test_every_drawn_request_is_answered_as_the_contract_says() -> None:
     agree()
 
     # A run that never meets a rule proves nothing about it; "" is a claim that is accepted.
-    assert {"", *oracle.RULES} <= {rule for rule, count in seen.items() if count >= 10}, seen
+    assert {"", *oracle.RULES} <= {rule for rule, count in seen.items() if count >= 3}, seen
 
 
 def test_the_sample_requests_are_accepted_by_both() -> None:

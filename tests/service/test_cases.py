@@ -20,7 +20,7 @@ from google.protobuf import message_factory
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 
-from liquidation.core.catalogue import TABLE
+from liquidation.core.catalogue import ANOTHER_IN_PROCESS, DUPLICATED, NOT_FOUND_IN_SERVER, TABLE
 from liquidation.core.policy import RULE_NAMES, Policy, read_policy
 from liquidation.refused import LiquidationRefused, claim_answer
 from liquidation.v1 import liquidation_service_pb2, rules_service_pb2
@@ -35,7 +35,7 @@ CASES: dict[str, Json] = {path.stem: json.loads(path.read_text()) for path in FI
 CHECK_CLAIM = "LiquidationRulesService.CheckClaim"
 
 # What differs from run to run; that a line has all of them is looked at for every case.
-VOLATILE = {"timestamp", "decision_id", "latency_us", "peer", "process", "seq"}
+VOLATILE = {"timestamp", "decision_id", "latency_us", "peer", "process", "worker", "seq"}
 
 # What no request to a sound server can cause: the reason, by the row's words.
 CAUSED_OTHERWISE = {
@@ -43,9 +43,12 @@ CAUSED_OTHERWISE = {
     "Rate limit exceed.": "more calls at once than the server takes",
     "Can not place/cancel orders, it may be because internal network error. "
     "Please try again in a few seconds.": "a store that does not answer",
-    "Another liquidation is in process": "a claim, and this service serves none",
+    **{
+        row.message: "a claim that is in process, or was: see test_claims"
+        for row in (ANOTHER_IN_PROCESS, NOT_FOUND_IN_SERVER, DUPLICATED)
+    },
 }
-RULES_CAUSED_OTHERWISE = {"no_claim_in_process": "a claim, and this service serves none"}
+RULES_CAUSED_OTHERWISE = {"no_claim_in_process": "a claim that is in process: see test_claims"}
 
 _SERVICES = {
     service.name: service

@@ -21,7 +21,11 @@ from liquidation.v1 import rules_service_pb2
 from tests.processes import serving
 from tests.sidecars import Running, health, running
 
-SERVICES = ("liquidation.v1.LiquidationRulesService", "liquidation.v1.LiquidationService")
+SERVICES = (
+    "liquidation.v1.LiquidationRulesService",
+    "liquidation.v1.LiquidationService",
+    "liquidation.v1.ClaimService",
+)
 
 
 @pytest.mark.parametrize("service", ["", *SERVICES])

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2
 from liquidation import desk
 from liquidation.core.decide import decide
 from liquidation.core.model import Case, Verdict
-from liquidation.service import liquidation_servicer
+from liquidation.service import rpc
 from liquidation.v1 import liquidation_service_pb2, rules_service_pb2
 from tests import samples
 from tests.sidecars import Refused, Running, health
@@ -163,7 +163,7 @@ async def test_a_fault_in_one_item_is_that_item_s_alone(
 async def test_a_fault_in_another_call_is_1000_too(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(liquidation_servicer, "_after", _fail)
+    monkeypatch.setattr(rpc, "key_of", _fail)
 
     refused = await server.refused(
         liquidation_service_pb2.ListLiquidationsRequest(), "LiquidationService.ListLiquidations"
@@ -176,12 +176,14 @@ async def test_a_fault_in_another_call_is_1000_too(
 ITEMS = 1000
 
 
-def slow_batch() -> bytes:
-    """A batch that takes far longer than the calls below wait for it."""
+def slow_batch(items: int = ITEMS) -> bytes:
+    """A batch that takes far longer than the calls below wait for it; every item is refused."""
     position = {"position_qty": "1.5", "mark_price": "2000"}
     positions = [position | {"symbol": f"S{number}"} for number in range(100)]
-    request = samples.check(samples.low_request(liquidation={"positions": positions}, explain=True))
-    return rules_service_pb2.BatchCheckClaimsRequest(requests=[request] * ITEMS).SerializeToString()
+    request = samples.check(
+        samples.low_request({"ratio_qty_request": "0.001"}, {"positions": positions})
+    )
+    return rules_service_pb2.BatchCheckClaimsRequest(requests=[request] * items).SerializeToString()
 
 
 @pytest.mark.parametrize("how", ["cancelled", "past its deadline"])
@@ -203,9 +205,9 @@ async def test_a_call_that_is_given_up_does_no_more_work_and_leaves_its_lines(
     lines = await server.lines(count=ITEMS)
 
     codes = [line["code"] for line in lines]
-    decided = codes.count(0)
+    decided = codes.count(-1201)
     assert decided < ITEMS
-    assert codes == [0] * decided + [-1011] * (ITEMS - decided)
+    assert codes == [-1201] * decided + [-1011] * (ITEMS - decided)
     assert {line["message"] for line in lines[decided:]} == {
         "The call was cancelled or its deadline passed before it was decided."
     }

@@ -25,7 +25,7 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> 
 
     @asynccontextmanager
     async def sqlite() -> AsyncIterator[Store]:
-        store = SqliteStore(tmp_path / "store.db", clock.now_us)
+        store = SqliteStore(tmp_path / "store.db", clock)
         try:
             yield store
         finally:

@@ -13,7 +13,7 @@ from tests.store.snapshots import snapshot
 
 async def test_the_file_is_in_wal_mode_and_carries_its_schema_version(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
-    await SqliteStore(path, Clock().now_us).aclose()
+    await SqliteStore(path, Clock()).aclose()
 
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -23,7 +23,7 @@ async def test_the_file_is_in_wal_mode_and_carries_its_schema_version(tmp_path: 
 
 
 async def test_every_commit_is_synced(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "store.db", Clock().now_us)
+    store = SqliteStore(tmp_path / "store.db", Clock())
 
     synchronous = await store._write(lambda db: db.execute("PRAGMA synchronous").fetchone()[0])
 
@@ -38,7 +38,7 @@ def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     connection.close()
 
     with pytest.raises(SchemaError, match="999"):
-        SqliteStore(path, Clock().now_us)
+        SqliteStore(path, Clock())
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -46,19 +46,19 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path.write_text("this is no database, and it is long enough to be looked at" * 100)
 
     with pytest.raises(StoreUnavailableError, match=r"store\.db"):
-        SqliteStore(path, Clock().now_us)
+        SqliteStore(path, Clock())
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError, match="missing"):
-        SqliteStore(tmp_path / "missing" / "store.db", Clock().now_us)
+        SqliteStore(tmp_path / "missing" / "store.db", Clock())
 
 
 async def test_a_lock_that_is_never_given_back_is_not_waited_for_longer_than_two_seconds(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "store.db"
-    store = SqliteStore(path, Clock().now_us)
+    store = SqliteStore(path, Clock())
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
@@ -74,7 +74,7 @@ async def test_a_lock_that_is_never_given_back_is_not_waited_for_longer_than_two
 
 async def test_a_broken_table_is_unavailable_and_tells_no_driver_type(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
-    store = SqliteStore(path, Clock().now_us)
+    store = SqliteStore(path, Clock())
     with sqlite3.connect(path) as other:
         other.execute("DROP TABLE liquidation")
     other.close()

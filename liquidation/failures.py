@@ -1,0 +1,30 @@
+"""What went wrong on our side, as refusals: told plainly to the caller, and in full in the log."""
+
+from typing import Final
+
+from liquidation.core import catalogue
+from liquidation.core.model import Refusal
+from liquidation.core.rules import RETRY_AFTER_S
+from liquidation.logs.writer import DecisionLog
+from liquidation.store.base import StoreUnavailableError
+
+__all__ = ["ABANDONED", "FAULT", "STORE_NOT_REACHED", "refusal_of"]
+
+# Refusals that stand for no rule.
+STORE_NOT_REACHED: Final = Refusal(catalogue.STORE_NOT_REACHED, retry_after_s=RETRY_AFTER_S)
+ABANDONED: Final = Refusal(catalogue.CALL_ABANDONED)
+FAULT: Final = Refusal(catalogue.UNKNOWN_ERROR)
+
+
+def refusal_of(error: Exception, log: DecisionLog, *decision_ids: str) -> Refusal:
+    """The refusal that stands for `error`, once the log has what there is to know about it.
+
+    A store that does not answer is -1011, and told in one line however many decisions it stopped.
+    Everything else is a fault of ours, -1000, and told with its traceback under each decision's id.
+    """
+    if isinstance(error, StoreUnavailableError):
+        log.note("warning", "store_failed", decision_id=decision_ids[0], problem=str(error))
+        return STORE_NOT_REACHED
+    for decision_id in decision_ids:
+        log.fault(decision_id, error)
+    return FAULT

@@ -1,0 +1,165 @@
+"""ClaimService: wire → claims → wire. It decides nothing."""
+
+from collections.abc import Callable
+from typing import Final
+
+from google.protobuf.message import Message
+
+from liquidation.claims import BeginText, Claims, Granted
+from liquidation.core.model import Claim, ClaimEvent, ClaimState, Defect, Refusal
+from liquidation.desk import Answer
+from liquidation.failures import FAULT
+from liquidation.logs.lines import Call
+from liquidation.register import refused_field
+from liquidation.service import rpc, wire
+from liquidation.service.guards import Guard
+from liquidation.store.base import ClaimFilter
+from liquidation.v1 import claim_service_pb2 as pb
+
+__all__ = ["claim_service"]
+
+_STATES: Final = {state.value: state for state in ClaimState}
+
+
+def claim_service(
+    claims: Claims,
+    guard: Guard,
+    unfinished: rpc.Unfinished,
+    calls: rpc.PlainCalls,
+    max_request_bytes: int,
+    monotonic_ns: Callable[[], int],
+) -> rpc.Service:
+    """The service, ready to be added to a server."""
+    servicer = _ClaimServicer(claims, guard, unfinished, max_request_bytes, monotonic_ns)
+    return rpc.Service(
+        pb.DESCRIPTOR.services_by_name["ClaimService"],
+        unary={
+            "BeginClaim": servicer.begin,
+            "RenewClaim": calls.unary(
+                "RenewClaim", pb.RenewClaimRequest, servicer.renew, servicer.refused("renew")
+            ),
+            "CompleteClaim": calls.unary(
+                "CompleteClaim",
+                pb.CompleteClaimRequest,
+                servicer.complete,
+                servicer.refused("complete"),
+            ),
+            "CancelClaim": calls.unary(
+                "CancelClaim", pb.CancelClaimRequest, servicer.cancel, servicer.refused("cancel")
+            ),
+            "GetClaim": calls.unary("GetClaim", pb.GetClaimRequest, servicer.get),
+            "ListClaims": calls.unary("ListClaims", pb.ListClaimsRequest, servicer.page),
+        },
+        stream={},
+    )
+
+
+_Change = pb.RenewClaimRequest | pb.CompleteClaimRequest | pb.CancelClaimRequest
+
+
+class _ClaimServicer:
+    def __init__(
+        self,
+        claims: Claims,
+        guard: Guard,
+        unfinished: rpc.Unfinished,
+        max_request_bytes: int,
+        monotonic_ns: Callable[[], int],
+    ) -> None:
+        self._claims = claims
+        self._guard = guard
+        self._unfinished = unfinished
+        self._max_request_bytes = max_request_bytes
+        self._monotonic_ns = monotonic_ns
+
+    async def begin(self, data: bytes, context: rpc.Context) -> bytes:
+        call = rpc.call_of("BeginClaim", context, self._monotonic_ns())
+        outcome = await self._unfinished.finish(self._begin(data, call))
+        answer = outcome.answer if isinstance(outcome, Granted) else outcome
+        decision = wire.decision(answer.decision_id, answer.verdict)
+        if isinstance(outcome, Granted):
+            response = pb.BeginClaimResponse(claim=_claim(outcome.claim), decision=decision)
+            return response.SerializeToString()
+        return rpc.refuse(context, answer.verdict.refusal or FAULT, decision)
+
+    async def _begin(self, data: bytes, call: Call) -> Granted | Answer:
+        with self._guard.admit() as admission:
+            return await self._claims.begin(self._begin_text(data), call, admission.refusal)
+
+    def _begin_text(self, data: bytes) -> BeginText:
+        request = wire.parse(pb.BeginClaimRequest, data, self._max_request_bytes)
+        if isinstance(request, Defect):
+            return BeginText("", wire.unreadable(data, request), None)
+        lease = None
+        if request.HasField("lease_ttl"):
+            lease = (request.lease_ttl.seconds, request.lease_ttl.nanos)
+        return BeginText(request.request_id, wire.sent(request), lease)
+
+    async def renew(self, request: pb.RenewClaimRequest, call: Call) -> Message:
+        lease = None
+        if request.HasField("lease_ttl"):
+            lease = (request.lease_ttl.seconds, request.lease_ttl.nanos)
+        claim = await self._claims.renew(request.claim_id, request.fencing_token, lease, call)
+        return pb.RenewClaimResponse(claim=_claim(claim))
+
+    async def complete(self, request: pb.CompleteClaimRequest, call: Call) -> Message:
+        claim = await self._claims.complete(request.claim_id, request.fencing_token, call)
+        return pb.CompleteClaimResponse(claim=_claim(claim))
+
+    async def cancel(self, request: pb.CancelClaimRequest, call: Call) -> Message:
+        claim = await self._claims.cancel(
+            request.claim_id,
+            request.fencing_token,
+            request.reason,
+            force=request.force,
+            call=call,
+        )
+        return pb.CancelClaimResponse(claim=_claim(claim))
+
+    def refused(self, change: str) -> Callable[[_Change, Refusal, str, Call], None]:
+        """What leaves the line of a change that was refused before it reached a claim."""
+
+        def leave_line(request: _Change, refusal: Refusal, decision_id: str, call: Call) -> None:
+            self._claims.refused_change(change, request.claim_id, refusal, decision_id, call)
+
+        return leave_line
+
+    async def get(self, request: pb.GetClaimRequest, _: Call) -> Message:
+        claim, history = await self._claims.get(request.claim_id, request.request_id)
+        return pb.GetClaimResponse(claim=_claim(claim), history=map(_event, history))
+
+    async def page(self, request: pb.ListClaimsRequest, _: Call) -> Message:
+        state = _STATES.get(request.state)
+        if state is None and request.state != pb.CLAIM_STATE_UNSPECIFIED:
+            raise refused_field("state", "is not a known state")
+        wanted = ClaimFilter(request.account_id, request.liquidation_id, state)
+        below = rpc.key_of(request.page_token, "below") if request.page_token else None
+        page = await self._claims.page(wanted, below, request.page_size)
+        token = "" if page.next_below is None else rpc.page_token("below", page.next_below)
+        return pb.ListClaimsResponse(claims=map(_claim, page.claims), next_page_token=token)
+
+
+def _claim(claim: Claim) -> pb.Claim:
+    message = pb.Claim(
+        claim_id=claim.claim_id,
+        request_id=claim.request_id,
+        account_id=claim.account_id,
+        terms=wire.terms(claim.terms),
+        liquidation_revision=claim.liquidation_revision,
+        fencing_token=claim.fencing_token,
+        state=f"CLAIM_STATE_{claim.state.name}",
+        positions=map(wire.claimed_position, claim.positions),
+        end_reason=claim.end_reason,
+    )
+    message.begin_time.FromMicroseconds(claim.begin_us)
+    message.expire_time.FromMicroseconds(claim.expire_us)
+    if claim.end_us is not None:
+        message.end_time.FromMicroseconds(claim.end_us)
+    return message
+
+
+def _event(event: ClaimEvent) -> pb.ClaimEvent:
+    message = pb.ClaimEvent(change=event.change, reason=event.reason, forced=event.forced)
+    message.time.FromMicroseconds(event.time_us)
+    message.expire_time.FromMicroseconds(event.expire_us)
+    return message

@@ -1,0 +1,85 @@
+"""Requests for claims, as a store gets them, and rules that a test decides by."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from itertools import count
+
+from liquidation.core.catalogue import MARGIN_IS_ENOUGH
+from liquidation.core.model import (
+    ClaimedPosition,
+    Liquidation,
+    Refusal,
+    Standing,
+    Terms,
+    Verdict,
+)
+from liquidation.core.rules import not_found, slot_taken
+from liquidation.store.base import BeginRequest, Begun, Store
+
+LEASE_S = 30
+
+_numbers = count(1)
+
+
+def terms(liquidation_id: int = 1, ratio: str = "1") -> Terms:
+    return Terms(liquidation_id, "liquidator-1", Decimal(ratio), Decimal(0))
+
+
+def begin_request(
+    request_id: str | None = None,
+    snapshot: Liquidation | None = None,
+    liquidation_id: int = 1,
+    lease_s: int = LEASE_S,
+) -> BeginRequest:
+    number = next(_numbers)
+    return BeginRequest(
+        request_id=request_id or f"request-{number}",
+        claim_id=f"claim-{number}",
+        decision_id=f"decision-{number}",
+        terms=terms(liquidation_id if snapshot is None else snapshot.liquidation_id),
+        snapshot=snapshot,
+        lease_us=lease_s * 1_000_000,
+    )
+
+
+def accept(standing: Standing) -> Verdict:
+    """Rules 6 and 8 alone, without the one about refreshed positions."""
+    refusal = None
+    if standing.liquidation is None:
+        refusal = not_found(1)
+    elif standing.active_claim is not None:
+        refusal = slot_taken(standing)
+    return _verdict(standing, refusal)
+
+
+def accept_all(standing: Standing) -> Verdict:
+    """Rules that never look whether a claim is in process: the store alone stands in the way."""
+    return _verdict(standing, None)
+
+
+def refuse(standing: Standing) -> Verdict:
+    return _verdict(standing, Refusal(MARGIN_IS_ENOUGH))
+
+
+def _verdict(standing: Standing, refusal: Refusal | None) -> Verdict:
+    revision = 0 if standing.liquidation is None else standing.liquidation.revision
+    return Verdict(
+        refusal,
+        "rules-1",
+        total_notional=Decimal(10),
+        least_req_ratio=Decimal("0.5"),
+        margin_ratio=Decimal("0.01"),
+        maintenance_margin_ratio=Decimal("0.02"),
+        liquidation_revision=revision,
+        positions=(
+            ClaimedPosition("PERP_BTC_USDC", Decimal("-1.5"), Decimal("-1.6"), Decimal("7.25")),
+        ),
+    )
+
+
+async def begin(
+    store: Store,
+    request: BeginRequest | None = None,
+    decide: Callable[[Standing], Verdict] = accept,
+) -> Begun:
+    return await store.begin(request or begin_request(), decide)
