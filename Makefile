@@ -8,7 +8,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint types proto release-proto check bench format clean
+.PHONY: help run test lint types proto release-proto check bench torture rounds oracle format clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,8 +42,19 @@ format: $(READY) ## Format Python and proto files
 	$(BIN)/ruff format .
 	$(BIN)/buf format --write --path proto/liquidation
 
-bench: $(READY) ## Memory and speed with many liquidations
-	$(BIN)/python bench/many_liquidations.py $(ARGS)
+bench: $(READY) ## Memory with many liquidations, and what group commit gains
+	$(BIN)/python bench/many_liquidations.py
+	$(BIN)/python bench/group_commit.py
+
+torture: $(READY) ## Claims while servers are killed: 50,000 calls, 100 kills, and the control
+	$(BIN)/python -m tests.torture --operations 50000 --kills 100 $(ARGS)
+	$(BIN)/python -m tests.torture --operations 5000 --kills 10 --drop-index
+
+rounds: $(READY) ## 64 claims at once on one account, 1000 times
+	LIQUIDATION_ROUNDS=1000 $(BIN)/python -m pytest -k 64_at_once tests/service/test_claims.py
+
+oracle: $(READY) ## 100,000 drawn requests against the independent evaluator
+	LIQUIDATION_CASES=100000 $(BIN)/python -m pytest tests/core/test_against_oracle.py
 
 clean: ## Remove the environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -22,6 +22,7 @@ from typing import Final
 
 from liquidation import serving
 from liquidation.core.policy import Policy
+from liquidation.logs.sink import in_turn
 from liquidation.settings import Settings
 
 __all__ = ["WorkerFailedError", "supervise"]
@@ -68,7 +69,8 @@ class _Supervisor:
         try:
             for index in range(self._settings.workers):
                 await self._start(index)
-            serving.print_serving(self._settings, self._policy, self._settings.listen)
+            with in_turn(self._log_turn):
+                serving.print_serving(self._settings, self._policy, self._settings.listen)
             keepers = [asyncio.create_task(self._keep(index)) for index in self._processes]
             await self._ended.wait()
         finally:

@@ -54,8 +54,12 @@ def serving(
     with start([*listen, *arguments], directory, environment) as popen:
         assert popen.stdout is not None
         try:
-            line = popen.stdout.readline()
-            assert line, popen.stderr.read() if popen.stderr else ""
-            yield Process(popen, json.loads(line))
+            # Where the log goes to standard output too, workers may have told something before.
+            told: dict[str, Any] = {}
+            while told.get("event") != "serving":
+                line = popen.stdout.readline()
+                assert line, popen.stderr.read() if popen.stderr else ""
+                told = json.loads(line)
+            yield Process(popen, told)
         finally:
             popen.kill()

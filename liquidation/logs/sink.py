@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["LogSink"]
+__all__ = ["LogSink", "in_turn"]
 
 # Lines of a whole second at full speed fit many times; a process that cannot log does not grow.
 _CAPACITY_BYTES: Final = 32 * 1024 * 1024
@@ -32,6 +32,23 @@ class _Gap:
     """Lines that were dropped at this place."""
 
     lost: int = 0
+
+
+@contextmanager
+def in_turn(turn: Path | None) -> Iterator[None]:
+    """Nobody else who takes turns by the file `turn` writes while the block runs."""
+    if turn is None:
+        yield
+        return
+    with turn.open("a") as lock:
+        # Closing the file gives the lock back, and so does the end of the process.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _is_shared(descriptor: int) -> bool:
+    """Whether what several processes write there may be mixed: not where a file is appended to."""
+    return not stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
 class LogSink:
@@ -50,9 +67,7 @@ class LogSink:
         lines stay whole. A file that is appended to needs no turns.
         """
         self._descriptor = descriptor
-        self._turn = None
-        if turn is not None and not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            self._turn = os.open(turn, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._turn = turn if turn is not None and _is_shared(descriptor) else None
         self._gap_line = gap_line
         self._capacity = capacity_bytes
         self._waiting: deque[bytes | _Gap] = deque()
@@ -116,20 +131,9 @@ class LogSink:
                         return
                     self._changed.wait()
                 chunk = self._take()
-            with self._in_turn():
+            with in_turn(self._turn):
                 if not self._write_out(chunk):
                     return
-
-    @contextmanager
-    def _in_turn(self) -> Iterator[None]:
-        if self._turn is None:
-            yield
-            return
-        fcntl.flock(self._turn, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._turn, fcntl.LOCK_UN)
 
     def _take(self) -> bytes:
         """What is written next; it stays counted as waiting until it is written."""

@@ -1,8 +1,9 @@
 """One writer thread for one SQLite file: what arrives together is committed together.
 
 A commit costs a sync to disk, whatever it holds. Jobs that queue up while a commit is under way
-form the next group; a job that comes alone is committed at once and waits for nobody. Within its
-group each job has a savepoint of its own, so that one that fails takes nothing of the others back.
+form the next group; a job that comes alone is committed at once and waits for nobody. A job that
+raises takes nothing of the others back: the group is then done again, each job with a savepoint of
+its own. So a job may run twice, and only what it does to the database may count.
 
 Several processes on one file take turns (`Turnstile`): SQLite's own busy handler sleeps and tries
 again, and one of two busy writers can starve for over a second.
@@ -160,12 +161,22 @@ class GroupCommit:
                 loop.call_soon_threadsafe(_settle, results)
 
     def _transaction(self, group: list[_Queued]) -> list[tuple[Any, Exception | None]]:
+        """All jobs in one transaction; where one raises, again with each set apart."""
         self._connection.execute("BEGIN IMMEDIATE")
-        outcomes = [self._attempt(queued.job) for queued in group]
+        try:
+            outcomes: list[tuple[Any, Exception | None]] = [
+                (queued.job(self._connection), None) for queued in group
+            ]
+        except sqlite3.Error:
+            raise
+        except Exception:  # noqa: BLE001 - raised again, for the one whose job it is
+            self._connection.execute("ROLLBACK")
+            self._connection.execute("BEGIN IMMEDIATE")
+            outcomes = [self._set_apart(queued.job) for queued in group]
         self._connection.execute("COMMIT")
         return outcomes
 
-    def _attempt(self, job: Job) -> tuple[Any, Exception | None]:
+    def _set_apart(self, job: Job) -> tuple[Any, Exception | None]:
         """The job's result or what it raised; a fault of the database itself ends the group."""
         self._connection.execute("SAVEPOINT job")
         try:

@@ -1,94 +1,73 @@
-"""Claims in SQLite: the statements, each run inside a transaction of the caller.
+"""Claims in SQLite as they change; every function runs inside a transaction of the caller.
 
 The account's slot is taken by inserting the claim: the unique index on active claims lets exactly
 one in. Nothing here looks whether the slot is free before it takes it.
 """
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
-from liquidation.core.leases import lease_left_s
-from liquidation.core.model import (
-    ActiveClaim,
-    Claim,
-    ClaimEvent,
-    ClaimState,
-    Standing,
-    Verdict,
+from liquidation.core.model import Claim, ClaimState, Liquidation, Standing, Verdict
+from liquidation.core.record import claimed_positions_record, terms_record
+from liquidation.store.base import (
+    AccountMismatchError,
+    BeginRequest,
+    Begun,
+    Changed,
+    PutResult,
+    StandingQuery,
 )
-from liquidation.core.numbers import plain
-from liquidation.core.record import (
-    claimed_positions_from_record,
-    claimed_positions_record,
-    terms_from_record,
-    terms_record,
-)
-from liquidation.store.base import BeginRequest, Begun, Changed, ClaimFilter, ClaimPage
 from liquidation.store.clock import StoreClock
+from liquidation.store.sqlite_claim_rows import (
+    COLUMNS,
+    LEASE_RAN_OUT,
+    active_claim,
+    claim_of,
+    decision_record,
+    find,
+    known,
+    now,
+)
+from liquidation.store.sqlite_liquidations import put, standing_of
 
-__all__ = [
-    "active_claim",
-    "active_claim_on",
-    "end",
-    "expire",
-    "find",
-    "history",
-    "known",
-    "last_completed",
-    "page",
-    "purge",
-    "rebase_leases",
-    "renew",
-    "take_slot",
-]
+__all__ = ["begin", "end", "expire", "is_news", "purge", "query_of", "rebase_leases", "renew"]
 
-_LEASE_RAN_OUT: Final = "The lease ran out."
-
-_COLUMNS: Final = """
-    fencing_token, claim_id, request_id, account_id, terms, positions, revision, state,
-    begin_us, expire_us, end_us, end_reason, lease_end_us
-"""
-_INSERT: Final = f"""
+_INSERT: Final = """
     INSERT INTO claim (claim_id, request_id, account_id, liquidation_id, revision, terms,
                        positions, decision, state, lease_boot, lease_us, lease_end_us, begin_us,
                        expire_us)
-    VALUES (:claim_id, :request_id, :account_id, :liquidation_id, 0, :terms, '', '', 'ACTIVE',
-            :boot, :lease_us, :lease_now + :lease_us, :wall, :wall + :lease_us)
+    VALUES (:claim_id, :request_id, :account_id, :liquidation_id, :revision, :terms, :positions,
+            :decision, 'ACTIVE', :boot, :lease_us, :lease_now + :lease_us, :wall,
+            :wall + :lease_us)
     ON CONFLICT DO NOTHING
-    RETURNING {_COLUMNS}
-"""
-_GRANT: Final = f"""
-    UPDATE claim SET revision = :revision, positions = :positions, decision = :decision
-    WHERE fencing_token = :token
-    RETURNING {_COLUMNS}
+    RETURNING fencing_token
 """
 _EXPIRE: Final = f"""
-    UPDATE claim SET state = 'EXPIRED', end_us = expire_us, end_reason = '{_LEASE_RAN_OUT}'
+    UPDATE claim SET state = 'EXPIRED', end_us = expire_us, end_reason = '{LEASE_RAN_OUT}'
     WHERE fencing_token IN (
         SELECT fencing_token FROM claim
         WHERE state = 'ACTIVE' AND lease_end_us <= :lease_now
           AND (:account_id IS NULL OR account_id = :account_id)
         LIMIT :most
     )
-    RETURNING {_COLUMNS}
+    RETURNING {COLUMNS}
 """
 _RENEW: Final = f"""
     UPDATE claim SET lease_us = :lease_us, lease_end_us = :lease_now + :lease_us,
                      expire_us = :wall + :lease_us
     WHERE claim_id = :claim_id AND fencing_token = :token
       AND state = 'ACTIVE' AND lease_end_us > :lease_now
-    RETURNING {_COLUMNS}
+    RETURNING {COLUMNS}
 """
 _END: Final = f"""
     UPDATE claim SET state = :state, end_us = :wall, end_reason = :reason
     WHERE claim_id = :claim_id AND (:token IS NULL OR fencing_token = :token)
       AND state = 'ACTIVE' AND lease_end_us > :lease_now
-    RETURNING {_COLUMNS}
+    RETURNING {COLUMNS}
 """
 _SETTLE: Final = """
     INSERT INTO settled (account_id, revision) VALUES (:account_id, :revision)
@@ -97,10 +76,6 @@ _SETTLE: Final = """
 _EVENT: Final = """
     INSERT INTO claim_event (fencing_token, change, time_us, expire_us, reason, forced)
     VALUES (:token, :change, :time_us, :expire_us, :reason, :forced)
-"""
-_ACTIVE: Final = """
-    SELECT claim_id, lease_end_us FROM claim
-    WHERE state = 'ACTIVE' AND lease_end_us > :lease_now AND account_id = :account_id
 """
 _REBASE: Final = """
     UPDATE claim SET lease_boot = :boot,
@@ -114,121 +89,128 @@ _PURGE: Final = """
 """
 
 
-def rebase_leases(connection: sqlite3.Connection, clock: StoreClock) -> None:
-    """Carries leases that were begun before the host started again over to its new boot clock.
+def begin(
+    connection: sqlite3.Connection,
+    request: BeginRequest,
+    decide: Callable[[Standing], Verdict],
+    clock: StoreClock,
+) -> Begun:
+    """Grants the claim, all in the transaction of the caller; see `Store.begin`."""
+    stored = _put_snapshot(connection, request, clock)
+    fresh = request.snapshot if stored is not None and stored.applied else None
+    # Decided as if the slot were free: whether it is, the insert tells, and nothing else.
+    standing = replace(standing_of(connection, query_of(request), clock, fresh), active_claim=None)
+    verdict = decide(standing)
+    account_id = _account_id(request, standing)
+    expired: tuple[Claim, ...] = ()
+    claim = None
+    if verdict.accepted and account_id is not None:
+        claim = _take_slot(connection, request, account_id, verdict, clock)
+        if claim is None and (expired := expire(connection, account_id, 1, clock)):
+            claim = _take_slot(connection, request, account_id, verdict, clock)
+    if claim is None:
+        if (before := known(connection, request.request_id, clock)) is not None:
+            return before
+        if account_id is not None:
+            # A claim in process is told before what the later rules have against this one.
+            holder = active_claim(connection, account_id, clock)
+            standing = replace(standing, active_claim=holder)
+            verdict = decide(standing)
+    return Begun(
+        claim, verdict, request.decision_id, standing=standing, put=stored, expired=expired
+    )
 
-    Only the wall clock goes on over a restart. However it was set meanwhile, no lease runs on for
-    longer than it was given.
-    """
-    connection.execute(_REBASE, _now(clock))
 
-
-def known(connection: sqlite3.Connection, request_id: str, clock: StoreClock) -> Begun | None:
-    """What a request_id got before; None where it is new."""
-    row = connection.execute(
-        f"SELECT {_COLUMNS}, decision FROM claim WHERE request_id = ?",
-        (request_id,),
-    ).fetchone()
-    if row is None:
+def _put_snapshot(
+    connection: sqlite3.Connection, request: BeginRequest, clock: StoreClock
+) -> PutResult | None:
+    if request.snapshot is None:
         return None
-    decision_id, verdict = _verdict(orjson.loads(row[-1]), row)
-    return Begun(_claim(row, clock), verdict, decision_id, known=True)
+    try:
+        (stored,) = put(connection, [request.snapshot], clock.wall_us())
+    except AccountMismatchError:
+        # Nothing was stored, and the rules refuse it as a liquidation that is not known.
+        return None
+    return stored
 
 
-def take_slot(
+def query_of(request: BeginRequest) -> StandingQuery:
+    """What a BeginRequest is about."""
+    return StandingQuery(
+        request.terms.liquidation_id,
+        request.terms.liquidator_id,
+        "" if request.snapshot is None else request.snapshot.account_id,
+    )
+
+
+def _account_id(request: BeginRequest, standing: Standing) -> str | None:
+    """Whose slot it is about; None where no liquidation is known."""
+    if request.snapshot is not None:
+        return request.snapshot.account_id
+    return None if standing.liquidation is None else standing.liquidation.account_id
+
+
+def is_news(snapshot: Liquidation | None, standing: Standing) -> bool:
+    """Whether a snapshot that a request brought would be stored."""
+    if snapshot is None or standing.closed:
+        return False
+    return standing.liquidation is None or standing.liquidation.revision < snapshot.revision
+
+
+def _take_slot(
     connection: sqlite3.Connection,
     request: BeginRequest,
     account_id: str,
-    standing: Standing,
-    decide: Callable[[Standing], Verdict],
+    verdict: Verdict,
     clock: StoreClock,
-) -> tuple[Claim | None, Verdict, Standing]:
-    """Takes the account's slot if it is free and `decide` accepts; else leaves all as it was.
+) -> Claim | None:
+    """The claim that holds the account's slot from now on; None where the slot is taken.
 
-    Returns the claim, or None where it was not granted, and what it was decided on.
+    None too where the request_id is: then no second claim may come of it.
     """
-    connection.execute("SAVEPOINT slot")
-    now = _now(clock)
-    taken = connection.execute(
+    moment = now(clock)
+    row = connection.execute(
         _INSERT,
-        now
+        moment
         | {
             "claim_id": request.claim_id,
             "request_id": request.request_id,
             "account_id": account_id,
             "liquidation_id": request.terms.liquidation_id,
+            "revision": verdict.liquidation_revision,
             "terms": orjson.dumps(terms_record(request.terms)).decode(),
+            "positions": orjson.dumps(claimed_positions_record(verdict.positions)).decode(),
+            "decision": orjson.dumps(decision_record(request.decision_id, verdict)).decode(),
             "lease_us": request.lease_us,
         },
     ).fetchone()
-    if taken is None:
-        connection.execute("RELEASE slot")
-        standing = replace(standing, active_claim=active_claim(connection, account_id, clock))
-        return None, decide(standing), standing
-    verdict = decide(standing)
-    if not verdict.accepted:
-        connection.execute("ROLLBACK TO slot")
-        connection.execute("RELEASE slot")
-        return None, verdict, standing
-    row = connection.execute(
-        _GRANT,
-        {
-            "token": taken[0],
-            "revision": verdict.liquidation_revision,
-            "positions": orjson.dumps(claimed_positions_record(verdict.positions)).decode(),
-            "decision": orjson.dumps(_decision_record(request.decision_id, verdict)).decode(),
-        },
-    ).fetchone()
-    connection.execute("RELEASE slot")
-    claim = _claim(row, clock)
-    _note(connection, claim, "begin", claim.begin_us)
-    return claim, verdict, standing
-
-
-def active_claim(
-    connection: sqlite3.Connection, account_id: str, clock: StoreClock
-) -> ActiveClaim | None:
-    """The claim that holds the account's slot now."""
-    now = _now(clock)
-    row = connection.execute(_ACTIVE, now | {"account_id": account_id}).fetchone()
     if row is None:
         return None
-    claim_id, lease_end_us = row
-    return ActiveClaim(claim_id, lease_left_s(lease_end_us, now["lease_now"]))
-
-
-def active_claim_on(
-    connection: sqlite3.Connection, liquidation_id: int, clock: StoreClock
-) -> ActiveClaim | None:
-    """An active claim on a liquidation."""
-    now = _now(clock)
-    row = connection.execute(
-        """
-        SELECT claim_id, lease_end_us FROM claim
-        WHERE state = 'ACTIVE' AND lease_end_us > :lease_now AND liquidation_id = :liquidation_id
-        """,
-        now | {"liquidation_id": liquidation_id},
-    ).fetchone()
-    return None if row is None else ActiveClaim(row[0], lease_left_s(row[1], now["lease_now"]))
-
-
-def last_completed(connection: sqlite3.Connection, account_id: str) -> int | None:
-    """The revision that the account's last completed claim was decided on."""
-    row = connection.execute(
-        "SELECT revision FROM settled WHERE account_id = ?", (account_id,)
-    ).fetchone()
-    return None if row is None else row[0]
+    claim = Claim(
+        claim_id=request.claim_id,
+        request_id=request.request_id,
+        account_id=account_id,
+        terms=request.terms,
+        liquidation_revision=verdict.liquidation_revision,
+        fencing_token=row[0],
+        state=ClaimState.ACTIVE,
+        positions=verdict.positions,
+        begin_us=moment["wall"],
+        expire_us=moment["wall"] + request.lease_us,
+    )
+    _note(connection, claim, "begin", claim.begin_us)
+    return claim
 
 
 def renew(
     connection: sqlite3.Connection, claim_id: str, token: int, lease_us: int, clock: StoreClock
 ) -> Changed:
     """Extends an active claim's lease; see `Store.renew`."""
-    parameters = _now(clock) | {"claim_id": claim_id, "token": token, "lease_us": lease_us}
+    parameters = now(clock) | {"claim_id": claim_id, "token": token, "lease_us": lease_us}
     row = connection.execute(_RENEW, parameters).fetchone()
     if row is None:
         return Changed(find(connection, "claim_id", claim_id, clock), applied=False)
-    claim = _claim(row, clock)
+    claim = claim_of(row, clock)
     _note(connection, claim, "renew", parameters["wall"])
     return Changed(claim, applied=True)
 
@@ -242,7 +224,7 @@ def end(
     clock: StoreClock,
 ) -> Changed:
     """Ends an active claim; see `Store.end`."""
-    parameters = _now(clock) | {
+    parameters = now(clock) | {
         "claim_id": claim_id,
         "token": token,
         "state": state.name,
@@ -251,7 +233,7 @@ def end(
     row = connection.execute(_END, parameters).fetchone()
     if row is None:
         return Changed(find(connection, "claim_id", claim_id, clock), applied=False)
-    claim = _claim(row, clock)
+    claim = claim_of(row, clock)
     if state is ClaimState.COMPLETED:
         connection.execute(
             _SETTLE, {"account_id": claim.account_id, "revision": claim.liquidation_revision}
@@ -265,10 +247,10 @@ def expire(
     connection: sqlite3.Connection, account_id: str | None, most: int, clock: StoreClock
 ) -> tuple[Claim, ...]:
     """Writes down leases that ran out, of one account or of all; see `Store.expire`."""
-    parameters = _now(clock) | {"account_id": account_id, "most": most}
-    expired = tuple(_claim(row, clock) for row in connection.execute(_EXPIRE, parameters))
+    parameters = now(clock) | {"account_id": account_id, "most": most}
+    expired = tuple(claim_of(row, clock) for row in connection.execute(_EXPIRE, parameters))
     for claim in expired:
-        _note(connection, claim, "expire", claim.expire_us, _LEASE_RAN_OUT)
+        _note(connection, claim, "expire", claim.expire_us, LEASE_RAN_OUT)
     return expired
 
 
@@ -277,97 +259,13 @@ def purge(connection: sqlite3.Connection, before_us: int, most: int) -> int:
     return connection.execute(_PURGE, {"before": before_us, "most": most}).rowcount
 
 
-def find(connection: sqlite3.Connection, key: str, value: str, clock: StoreClock) -> Claim | None:
-    """The claim whose `key`, claim_id or request_id, is `value`."""
-    row = connection.execute(
-        f"SELECT {_COLUMNS} FROM claim WHERE {key} = ?",
-        (value,),
-    ).fetchone()
-    return None if row is None else _claim(row, clock)
+def rebase_leases(connection: sqlite3.Connection, clock: StoreClock) -> None:
+    """Carries leases that were begun before the host started again over to its new boot clock.
 
-
-def history(connection: sqlite3.Connection, claim_id: str) -> list[ClaimEvent]:
-    """Everything that happened to a claim, oldest first."""
-    rows = connection.execute(
-        """
-        SELECT change, time_us, expire_us, reason, forced FROM claim_event
-        WHERE fencing_token = (SELECT fencing_token FROM claim WHERE claim_id = ?)
-        ORDER BY event_id
-        """,
-        (claim_id,),
-    )
-    return [
-        ClaimEvent(change, time_us, expire_us, reason, bool(forced))
-        for change, time_us, expire_us, reason, forced in rows
-    ]
-
-
-def page(
-    connection: sqlite3.Connection,
-    wanted: ClaimFilter,
-    below: int | None,
-    size: int,
-    clock: StoreClock,
-) -> ClaimPage:
-    """A page of claims, newest first; see `Store.claims`."""
-    conditions, parameters = _conditions(wanted, _now(clock))
-    if below is not None:
-        conditions.append("fencing_token < :below")
-        parameters["below"] = below
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM claim {where} ORDER BY fencing_token DESC LIMIT :size",
-        parameters | {"size": size + 1},
-    ).fetchall()
-    claims = [_claim(row, clock) for row in rows[:size]]
-    return ClaimPage(claims, claims[-1].fencing_token if len(rows) > size else None)
-
-
-def _conditions(wanted: ClaimFilter, now: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """Conditions on claims as readers see them: a lease that ran out is EXPIRED."""
-    conditions = []
-    parameters = dict(now)
-    if wanted.account_id:
-        conditions.append("account_id = :account_id")
-        parameters["account_id"] = wanted.account_id
-    if wanted.liquidation_id:
-        conditions.append("liquidation_id = :liquidation_id")
-        parameters["liquidation_id"] = wanted.liquidation_id
-    if wanted.state is ClaimState.ACTIVE:
-        conditions.append("state = 'ACTIVE' AND lease_end_us > :lease_now")
-    elif wanted.state is ClaimState.EXPIRED:
-        conditions.append(
-            "(state = 'EXPIRED' OR (state = 'ACTIVE' AND lease_end_us <= :lease_now))"
-        )
-    elif wanted.state is not None:
-        conditions.append("state = :state")
-        parameters["state"] = wanted.state.name
-    return conditions, parameters
-
-
-def _now(clock: StoreClock) -> dict[str, Any]:
-    return {"boot": clock.boot_id, "lease_now": clock.lease_us(), "wall": clock.wall_us()}
-
-
-def _claim(row: Sequence[Any], clock: StoreClock) -> Claim:
-    (token, claim_id, request_id, account_id, terms, positions, revision, state, *times) = row[:13]
-    begin_us, expire_us, end_us, end_reason, lease_end_us = times
-    if state == ClaimState.ACTIVE.name and lease_end_us <= clock.lease_us():
-        state, end_us, end_reason = ClaimState.EXPIRED.name, expire_us, _LEASE_RAN_OUT
-    return Claim(
-        claim_id=claim_id,
-        request_id=request_id,
-        account_id=account_id,
-        terms=terms_from_record(orjson.loads(terms)),
-        liquidation_revision=revision,
-        fencing_token=token,
-        state=ClaimState[state],
-        positions=claimed_positions_from_record(orjson.loads(positions) if positions else ()),
-        begin_us=begin_us,
-        expire_us=expire_us,
-        end_us=end_us,
-        end_reason=end_reason,
-    )
+    Only the wall clock goes on over a restart. However it was set meanwhile, no lease runs on for
+    longer than it was given.
+    """
+    connection.execute(_REBASE, now(clock))
 
 
 def _note(
@@ -390,37 +288,3 @@ def _note(
             "forced": forced,
         },
     )
-
-
-def _decision_record(decision_id: str, verdict: Verdict) -> dict[str, Any]:
-    """What of a decision the same request_id is told again."""
-    return {
-        "decision_id": decision_id,
-        "rules_version": verdict.rules_version,
-        "numbers": [
-            None if number is None else plain(number)
-            for number in (
-                verdict.total_notional,
-                verdict.least_req_ratio,
-                verdict.margin_ratio,
-                verdict.maintenance_margin_ratio,
-            )
-        ],
-    }
-
-
-def _verdict(record: Mapping[str, Any], row: Sequence[Any]) -> tuple[str, Verdict]:
-    total, least, margin, maintenance = (
-        None if text is None else Decimal(text) for text in record["numbers"]
-    )
-    verdict = Verdict(
-        refusal=None,
-        rules_version=record["rules_version"],
-        total_notional=total,
-        least_req_ratio=least,
-        margin_ratio=margin,
-        maintenance_margin_ratio=maintenance,
-        liquidation_revision=row[6],
-        account_id=row[3],
-    )
-    return record["decision_id"], verdict

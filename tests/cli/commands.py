@@ -1,9 +1,18 @@
 """Runs the command as a user does: in this process, or in one of its own."""
 
 import asyncio
+import fcntl
 import json
+import os
+import pty
+import re
+import struct
+import subprocess
 import sys
+import termios
 from asyncio.subprocess import PIPE
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +51,36 @@ async def in_a_process(*arguments: str, program: str = "") -> tuple[int, str, st
     out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
+
+
+async def on_a_terminal(*arguments: str, typed: str = "", columns: int = 80) -> tuple[int, str]:
+    """Exit status and screen of a process on a terminal of its own, at which `typed` is typed."""
+    return await asyncio.to_thread(_on_a_terminal, arguments, typed, columns)
+
+
+def _on_a_terminal(arguments: tuple[str, ...], typed: str, columns: int) -> tuple[int, str]:
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    unset = {"COLUMNS", "LINES"}
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "liquidation.cli", *arguments],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        env=environment | {"TERM": "xterm", "NO_COLOR": "1"},
+        start_new_session=True,
+    )
+    os.close(its)
+    os.write(ours, typed.encode())
+    screen = b"".join(_read_to_its_end(ours))
+    os.close(ours)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", screen.decode())
+    return process.wait(), text.replace("\r\n", "\n")
+
+
+def _read_to_its_end(terminal: int) -> Iterator[bytes]:
+    """What comes from a terminal until the last process on it has ended, which is an error."""
+    with suppress(OSError):
+        while piece := os.read(terminal, 65536):
+            yield piece

@@ -76,9 +76,15 @@ def test_a_server_and_a_file_exclude_each_other() -> None:
     assert run("rules", "--address", "127.0.0.1:1", "--rules", "rules.toml").exit_code == 2
 
 
-@pytest.mark.parametrize("command", ["check", "errors", "rules", "serve"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("check", "errors", "rules", "serve"),
+        *("claims list", "claims show", "claims cancel"),
+    ],
+)
 def test_every_help_has_an_example(command: str) -> None:
-    shown = run(command, "--help").stdout
+    shown = run(*command.split(), "--help").stdout
 
     assert "Example" in shown
     assert f"  liquidation {command}" in shown

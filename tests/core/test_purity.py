@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "settings",
         "v1",
     },
-    "workers": {"core", "settings", "serving"},
+    "workers": {"core", "logs", "settings", "serving"},
     "values": {"core", "v1"},
     "messages": {"core", "v1", "values"},
     "refused": {"core", "v1", "values", "messages"},

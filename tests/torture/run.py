@@ -48,12 +48,14 @@ class Seen:
 
     begins: list[Begin] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
+    answered: int = 0
     kills: int = 0
     full_stops: int = 0
     _grew: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, seen: Begin | Change) -> None:
         """Notes a call that ended."""
+        self.answered += seen.code is not None
         if isinstance(seen, Begin):
             self.begins.append(seen)
         else:
@@ -61,15 +63,15 @@ class Seen:
         self._grew.set()
 
     async def reached(self, operations: int) -> None:
-        """Returns once so many calls were made."""
+        """Returns once so many calls were answered."""
         while self.operations < operations:
             self._grew.clear()
             await self._grew.wait()
 
     @property
     def operations(self) -> int:
-        """Calls that were made, answered or not."""
-        return len(self.begins) + len(self.changes)
+        """Calls that were answered."""
+        return self.answered
 
 
 class Servers:
@@ -225,7 +227,11 @@ class Client:
         return change
 
     async def _call(self, method: str, request: Any) -> tuple[int | None, bytes, Any]:
-        return await call(self._channel, method, request)
+        answer = await call(self._channel, method, request)
+        if answer[0] is None:
+            # As every client does: not at once again where nobody answers.
+            await asyncio.sleep(self._chance.uniform(0, 0.1))
+        return answer
 
 
 class Turn:

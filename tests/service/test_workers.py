@@ -1,0 +1,179 @@
+"""Several workers on one port and one database, as an operator sees them."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from liquidation.v1 import claim_service_pb2, rules_service_pb2
+from tests import samples
+from tests.processes import Process, serving, start
+from tests.service.test_claims import begin_request
+from tests.sidecars import dial
+
+CHECK = "/liquidation.v1.LiquidationRulesService/CheckClaim"
+BEGIN = "/liquidation.v1.ClaimService/BeginClaim"
+WORKERS = 3
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Process]:
+    arguments = ("--listen", "127.0.0.1:0", "--workers", str(WORKERS))
+    with serving(tmp_path, *arguments, "--log-file", "decisions.log") as process:
+        yield process
+
+
+def log_of(directory: Path, event: str) -> list[dict[str, Any]]:
+    lines = (directory / "decisions.log").read_text().splitlines()
+    return [line for line in map(json.loads, lines) if line["event"] == event]
+
+
+def pids(directory: Path) -> dict[int, int]:
+    """The process that each worker runs in now."""
+    return {line["worker"]: line["pid"] for line in log_of(directory, "worker_serving")}
+
+
+def wait_for_worker(process: Process, directory: Path, worker: int, other_than: int) -> int:
+    """The process in which a worker runs that is not the one before."""
+    while pids(directory)[worker] == other_than:
+        assert process.popen.poll() is None
+    return pids(directory)[worker]
+
+
+async def check_until(address: str, directory: Path, workers: set[int]) -> None:
+    """Checks over new connections until the log has a line of each of these workers."""
+    request = samples.check(samples.low_request()).SerializeToString()
+    while True:
+        async with dial(address) as channel:
+            await channel.unary_unary(CHECK)(request, wait_for_ready=True)
+        if {line["worker"] for line in log_of(directory, "decision")} >= workers:
+            return
+
+
+async def test_there_is_one_serving_line_and_every_worker_answers(
+    process: Process, tmp_path: Path
+) -> None:
+    assert process.serving["workers"] == WORKERS
+    await check_until(process.address, tmp_path, set(range(WORKERS)))
+
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.popen.wait() == 0
+    assert process.output.read() == ""
+
+
+async def test_lines_are_numbered_without_gap_within_each_worker(
+    process: Process, tmp_path: Path
+) -> None:
+    await check_until(process.address, tmp_path, set(range(WORKERS)))
+    process.popen.send_signal(signal.SIGTERM)
+    process.popen.wait()
+
+    by_process: dict[str, list[int]] = {}
+    for line in log_of(tmp_path, "decision"):
+        by_process.setdefault(line["process"], []).append(line["seq"])
+    assert len(by_process) == WORKERS
+    assert all(each == list(range(1, len(each) + 1)) for each in by_process.values())
+
+
+async def test_a_worker_that_dies_is_started_again(process: Process, tmp_path: Path) -> None:
+    before = pids(tmp_path)
+
+    os.kill(before[1], signal.SIGKILL)
+    after = wait_for_worker(process, tmp_path, 1, before[1])
+
+    assert pids(tmp_path) == before | {1: after}
+    await check_until(process.address, tmp_path, {1})
+
+
+async def test_a_claim_of_one_worker_is_in_process_for_every_other(
+    process: Process, tmp_path: Path
+) -> None:
+    request = begin_request("r-1").SerializeToString()
+    async with dial(process.address) as channel:
+        first = claim_service_pb2.BeginClaimResponse.FromString(
+            await channel.unary_unary(BEGIN)(request)
+        )
+    stored = samples.check(samples.low_request()).SerializeToString()
+    seen: set[int] = set()
+    while seen < set(range(WORKERS)):
+        async with dial(process.address) as channel:
+            again = await channel.unary_unary(BEGIN)(request)
+            assert claim_service_pb2.BeginClaimResponse.FromString(again) == first
+            batch = await channel.unary_unary(CHECK.replace("CheckClaim", "BatchCheckClaims"))(
+                rules_service_pb2.BatchCheckClaimsRequest(
+                    requests=[rules_service_pb2.CheckClaimRequest.FromString(stored)]
+                ).SerializeToString()
+            )
+            (result,) = rules_service_pb2.BatchCheckClaimsResponse.FromString(batch).results
+            assert result.refused.message == "Another liquidation is in process"
+        seen = {line["worker"] for line in log_of(tmp_path, "decision")}
+
+
+def test_workers_drain_when_their_supervisor_is_killed(process: Process, tmp_path: Path) -> None:
+    workers = set(pids(tmp_path).values())
+
+    process.popen.kill()
+
+    while {line["worker"] for line in log_of(tmp_path, "stopped")} < set(range(WORKERS)):
+        continue
+    while any(Path(f"/proc/{pid}/exe").exists() for pid in workers):
+        continue
+
+
+async def test_a_unix_address_is_served_by_the_first_worker(tmp_path: Path) -> None:
+    arguments = ("--listen", f"unix:{tmp_path}/s", "--listen", "127.0.0.1:0", "--workers", "2")
+    with serving(tmp_path, *arguments, "--log-file", "decisions.log") as process:
+        assert process.serving["addresses"][0] == f"unix:{tmp_path}/s"
+        async with dial(f"unix:{tmp_path}/s") as channel:
+            request = samples.check(samples.low_request()).SerializeToString()
+            await channel.unary_unary(CHECK)(request)
+        process.popen.send_signal(signal.SIGTERM)
+        process.popen.wait()
+    assert [line["worker"] for line in log_of(tmp_path, "decision")] == [0]
+
+
+async def test_lines_of_workers_on_one_pipe_stay_whole(tmp_path: Path) -> None:
+    positions = [
+        {"symbol": f"S{number}", "position_qty": "1", "mark_price": "1000"} for number in range(200)
+    ]
+    request = samples.check(samples.low_request(liquidation={"positions": positions}))
+    batch = rules_service_pb2.BatchCheckClaimsRequest(requests=[request] * 50).SerializeToString()
+    path = CHECK.replace("CheckClaim", "BatchCheckClaims")
+    with serving(tmp_path, "--listen", "127.0.0.1:0", "--workers", "2") as process:
+        for _ in range(6):
+            async with dial(process.address) as channel:
+                await channel.unary_unary(path)(batch, wait_for_ready=True)
+        process.popen.send_signal(signal.SIGTERM)
+        lines = [process.serving, *map(json.loads, process.output.read().splitlines())]
+    decisions = [line for line in lines if line["event"] == "decision"]
+    assert len(decisions) == 300
+    assert sum(line["event"] == "serving" for line in lines) == 1
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path, process: Process) -> None:
+    arguments = ["--listen", process.address, "--workers", "2", "--store", "sqlite:other.db"]
+    with start(arguments, tmp_path) as popen:
+        _, errors = popen.communicate(timeout=60)
+
+    assert popen.returncode == 1
+    assert f"cannot listen on {process.address}" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_store_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    arguments = ["--listen", "127.0.0.1:0", "--workers", "2", "--store", "sqlite:/no/such/x.db"]
+    with start(arguments, tmp_path) as popen:
+        try:
+            _, errors = popen.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            popen.kill()
+            raise
+
+    assert popen.returncode == 1
+    assert "/no/such/x.db" in errors
+    assert "Traceback" not in errors
