@@ -21,7 +21,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from liquidation.claims import Claims
-from liquidation.core.policy import Policy
+from liquidation.core.policy import Policy, policy_record
 from liquidation.desk import Desk
 from liquidation.logs.sink import LogSink
 from liquidation.logs.writer import DecisionLog
@@ -69,6 +69,13 @@ class Sidecar:
 
     addresses: tuple[str, ...]
     log: DecisionLog
+    settings: Settings
+    policy: Policy
+
+    def tell(self, event: str) -> None:
+        """Tells in the log that calls are accepted, and the rules by which they are decided."""
+        self.log.note("info", event, **_facts(self.settings, self.policy, self.addresses))
+        self.log.note("info", "rules", rules=policy_record(self.policy))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +112,7 @@ async def sidecar(
 ) -> AsyncIterator[Sidecar]:
     """A server that accepts calls while the block runs, and drains at its end; see `serve`.
 
-    A `worker` shares its addresses with others, and leaves the serving line to its supervisor.
+    A `worker` shares its addresses with others, and tells that it serves when it is told to.
     """
     process = secrets.token_hex(8)
     sink = LogSink(
@@ -118,11 +125,12 @@ async def sidecar(
         store = SqliteStore(settings.store, HostClock())
         try:
             async with _listening(settings, policy, log, store, worker) as addresses:
-                event = "serving" if worker is None else "worker_serving"
-                log.note("info", event, **_facts(settings, policy, addresses))
-                if worker is None and settings.log_file is not None:
-                    print_serving(settings, policy, addresses)
-                yield Sidecar(addresses, log)
+                running = Sidecar(addresses, log, settings, policy)
+                if worker is None:
+                    running.tell("serving")
+                    if settings.log_file is not None:
+                        print_serving(settings, policy, addresses)
+                yield running
         finally:
             await store.aclose()
     finally:

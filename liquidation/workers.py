@@ -67,10 +67,12 @@ class _Supervisor:
             loop.add_signal_handler(number, self._ended.set)
         keepers = []
         try:
-            for index in range(self._settings.workers):
-                await self._start(index)
+            started = [await self._start(index) for index in range(self._settings.workers)]
+            # The one serving line comes before all that the workers have to say.
             with in_turn(self._log_turn):
                 serving.print_serving(self._settings, self._policy, self._settings.listen)
+            for ready in started:
+                ready.close()
             keepers = [asyncio.create_task(self._keep(index)) for index in self._processes]
             await self._ended.wait()
         finally:
@@ -78,9 +80,12 @@ class _Supervisor:
                 keeper.cancel()
             await self._drain()
 
-    async def _start(self, index: int) -> None:
-        """Starts a worker and returns when it accepts calls."""
-        ready, say_ready = _SPAWN.Pipe(duplex=False)
+    async def _start(self, index: int) -> Connection:
+        """Starts a worker and returns when it accepts calls.
+
+        It says so in the log once the connection that is returned is closed.
+        """
+        ready, say_ready = _SPAWN.Pipe()
         process = _SPAWN.Process(
             target=_work,
             name=f"worker-{index}",
@@ -93,9 +98,9 @@ class _Supervisor:
         try:
             ready.recv()
         except EOFError:
-            raise WorkerFailedError(f"worker {index} did not start") from None
-        finally:
             ready.close()
+            raise WorkerFailedError(f"worker {index} did not start") from None
+        return ready
 
     async def _keep(self, index: int) -> None:
         """Starts a worker again whenever it dies."""
@@ -110,7 +115,7 @@ class _Supervisor:
                 flush=True,
             )
             try:
-                await self._start(index)
+                (await self._start(index)).close()
                 pause = _FIRST_PAUSE_S
             except WorkerFailedError:
                 await asyncio.sleep(pause)
@@ -164,9 +169,11 @@ async def _work_until_told(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     loop.add_reader(lifeline.fileno(), ended.set)
-    async with serving.sidecar(settings, policy, serving.Worker(index, log_turn)):
+    async with serving.sidecar(settings, policy, serving.Worker(index, log_turn)) as running:
         ready.send(os.getpid())
+        await _readable(ready.fileno())
         ready.close()
+        running.tell("worker_serving")
         await ended.wait()
         loop.remove_reader(lifeline.fileno())
 

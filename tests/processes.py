@@ -54,12 +54,8 @@ def serving(
     with start([*listen, *arguments], directory, environment) as popen:
         assert popen.stdout is not None
         try:
-            # Where the log goes to standard output too, workers may have told something before.
-            told: dict[str, Any] = {}
-            while told.get("event") != "serving":
-                line = popen.stdout.readline()
-                assert line, popen.stderr.read() if popen.stderr else ""
-                told = json.loads(line)
-            yield Process(popen, told)
+            line = popen.stdout.readline()
+            assert line, popen.stderr.read() if popen.stderr else ""
+            yield Process(popen, json.loads(line))
         finally:
             popen.kill()

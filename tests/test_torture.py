@@ -39,7 +39,9 @@ def history(
     found: dict[str, Found | None] | None = None,
     stuck: list[str] | None = None,
 ) -> History:
-    known = {each.claim_id: Found(each.claim_id, each.token, "EXPIRED") for each in begins}
+    known: dict[str, Found | None] = {
+        each.claim_id: Found(each.claim_id, each.token, "EXPIRED") for each in begins
+    }
     return History(2, begins, changes or [], known | (found or {}), stuck or [])
 
 

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, Final
 
 from liquidation.core.model import Tier
-from liquidation.core.numbers import ZERO, parse_decimal
+from liquidation.core.numbers import ZERO, parse_decimal, plain
 
 __all__ = [
     "MAX_BATCH",
@@ -24,6 +24,8 @@ __all__ = [
     "Mode",
     "Policy",
     "PolicyError",
+    "policy_from_record",
+    "policy_record",
     "read_policy",
 ]
 
@@ -112,6 +114,31 @@ def read_policy(text: str) -> Policy:
         table = tomllib.loads(text, parse_float=_Literal)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise PolicyError(f"not a TOML file: {error}") from error
+    return policy_from_record(table)
+
+
+def policy_record(policy: Policy) -> dict[str, Any]:
+    """A policy in the shape of its `rules.toml`, every key there, as the log tells it."""
+    return {
+        "version": policy.version,
+        "tiers": {
+            tier.name.lower(): {"min_claim_notional": plain(policy.min_claim_notional[tier])}
+            for tier in Tier
+        },
+        "modes": {rule: policy.mode(rule).value for rule in RULE_NAMES},
+        "claims": {
+            "default_lease_ttl": policy.claims.default_lease_ttl_s,
+            "retention_days": policy.claims.retention_s // _DAY_S,
+        },
+        "limits": {
+            "max_request_bytes": policy.limits.max_request_bytes,
+            "max_concurrent_calls": policy.limits.max_concurrent_calls,
+        },
+    }
+
+
+def policy_from_record(table: Mapping[str, Any]) -> Policy:
+    """The policy that a table of the shape of `rules.toml` sets; raises as `read_policy`."""
     sections = _section(table, "", {"version", "tiers", "modes", "claims", "limits"})
     if "version" not in sections:
         raise PolicyError("version: is missing; every decision names the version it was made with")

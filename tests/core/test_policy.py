@@ -1,5 +1,6 @@
 """The rules file: what it sets, and that nothing in it is taken on a guess."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -12,6 +13,8 @@ from liquidation.core.policy import (
     Mode,
     Policy,
     PolicyError,
+    policy_from_record,
+    policy_record,
     read_policy,
 )
 from tests import samples
@@ -227,3 +230,21 @@ def test_a_file_that_is_not_toml_is_an_error(text: str) -> None:
 def test_an_unknown_key_is_answered_with_the_known_ones() -> None:
     with pytest.raises(PolicyError, match="known here: high, low"):
         read_policy(f"{MINIMAL}[tiers.medium]")
+
+
+def test_a_policy_comes_back_from_its_record() -> None:
+    policy = read_policy(
+        """
+        version = "7"
+        tiers.low.min_claim_notional = 0.000000000000000001
+        modes.limit_price = "shadow"
+        modes.liquidator_margin = "off"
+        claims.retention_days = 3
+        limits.max_concurrent_calls = 9
+        """
+    )
+
+    again = policy_from_record(policy_record(policy))
+
+    assert replace(again, modes={}) == replace(policy, modes={})
+    assert [again.mode(rule) for rule in RULE_NAMES] == [policy.mode(rule) for rule in RULE_NAMES]

@@ -114,7 +114,7 @@ async def test_a_full_disk_is_told_in_the_log(tmp_path: Path) -> None:
         limit_files_to(process, (written, resource.RLIM_INFINITY))
         assert (await begin(process.address, "r-2", 2))[0] is None
 
-        told = []
+        told: list[dict[str, Any]] = []
         while not told or told[-1]["event"] != "claim" or told[-1]["code"] == 0:
             told.append(json.loads(await asyncio.to_thread(process.output.readline)))
 

@@ -39,8 +39,8 @@ async def test_the_log_goes_to_standard_output_by_default(tmp_path: Path) -> Non
     with serving(tmp_path) as process:
         await check(process.address)
 
+        assert json.loads(process.output.readline())["event"] == "rules"
         line = json.loads(process.output.readline())
-
         assert (line["event"], line["outcome"], line["seq"]) == ("decision", "accepted", 1)
         assert line["process"] == process.serving["process"]
 
@@ -56,7 +56,7 @@ async def test_with_a_log_file_standard_output_has_the_serving_line_only(tmp_pat
             json.loads(line)["event"]
             for line in (tmp_path / "decisions.log").read_text().splitlines()
         ]
-        assert events == ["serving", "decision", "draining", "stopped"]
+        assert events == ["serving", "rules", "decision", "draining", "stopped"]
 
 
 async def test_several_listeners_at_once_tcp_and_unix(tmp_path: Path) -> None:
@@ -154,7 +154,8 @@ async def test_sigterm_lets_calls_in_progress_end_and_takes_no_new_ones(tmp_path
     with serving(tmp_path) as process:
         async with dial(process.address) as channel:
             call = asyncio.ensure_future(channel.unary_unary(BATCH)(slow_batch(200)))
-            # The first of its lines: the call is in progress.
+            # The first of its lines, behind that of the rules: the call is in progress.
+            await asyncio.to_thread(process.output.readline)
             assert json.loads(await asyncio.to_thread(process.output.readline))["seq"] == 1
             process.popen.send_signal(signal.SIGTERM)
             rest = asyncio.to_thread(process.output.read)

@@ -34,8 +34,11 @@ def log_of(directory: Path, event: str) -> list[dict[str, Any]]:
 
 
 def pids(directory: Path) -> dict[int, int]:
-    """The process that each worker runs in now."""
-    return {line["worker"]: line["pid"] for line in log_of(directory, "worker_serving")}
+    """The process that each worker runs in now, once all of them have told theirs."""
+    told: dict[int, int] = {}
+    while len(told) < WORKERS:
+        told |= {line["worker"]: line["pid"] for line in log_of(directory, "worker_serving")}
+    return told
 
 
 def wait_for_worker(process: Process, directory: Path, worker: int, other_than: int) -> int:
