@@ -27,7 +27,13 @@ from liquidation.core.rules import slot_taken, wrong_format
 from liquidation.core.texts import Sent
 from liquidation.desk import Answer
 from liquidation.failures import ABANDONED, FAULT, refusal_of
-from liquidation.logs.lines import Call, claim_fields, decision_fields, request_record
+from liquidation.logs.lines import (
+    Call,
+    change_fields,
+    claim_fields,
+    decision_fields,
+    request_record,
+)
 from liquidation.logs.writer import DecisionLog
 from liquidation.register import RefusedError, Register, page_rows, refused_field
 from liquidation.store.base import (
@@ -55,6 +61,14 @@ class BeginText:
     request_id: str
     sent: Sent
     lease: tuple[int, int] | None
+
+    def record(self) -> Record:
+        """What of it a CheckClaim has not, as it came."""
+        record: Record = {"request_id": self.request_id[:MAX_ID]}
+        if self.lease is not None:
+            seconds, nanos = self.lease
+            record["lease_ttl"] = f"{seconds}.{nanos:09d}s" if nanos > 0 else f"{seconds}s"
+        return record
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +173,10 @@ class Claims:
         if bool(claim_id) is bool(request_id):
             raise refused_field("claim_id", "must be given, or request_id, and not both")
         field, value = ("claim_id", claim_id) if claim_id else ("request_id", request_id)
+        defects = Defects()
+        defects.identifier(value, field)
+        if defects.found:
+            raise RefusedError(wrong_format(*defects.found))
         claim = await self._store.claim(claim_id=claim_id, request_id=request_id)
         if claim is None:
             raise RefusedError(leases.claim_not_found(field, value))
@@ -250,7 +268,8 @@ class Claims:
         fields |= claim_fields("begin", claim)
         # A claim that was known is not decided again: the line of its decision has the request.
         case = None if known else work.case
-        self._log.claim(verdict, fields, request_record(sent, work.intake, case))
+        record = work.begin.record() | request_record(sent, work.intake, case)
+        self._log.claim(verdict, fields, record)
         return Answer(work.decision_id, verdict)
 
     def _changed(
@@ -266,7 +285,9 @@ class Claims:
         refusal = None
         if not changed.applied:
             refusal = leases.refused_change(changed.claim, claim_id, token, wanted)
-        self._log_change(change, refusal, changed.claim, asked, call)
+        # What was done before is told as known: nothing was changed by this call.
+        known = refusal is None and not changed.applied
+        self._log_change(change, refusal, changed.claim, asked, call, known=known)
         if refusal is not None or changed.claim is None:
             raise RefusedError(refusal or FAULT, logged=True)
         return changed.claim
@@ -283,9 +304,13 @@ class Claims:
         asked: Record,
         call: Call,
         decision_id: str = "",
+        *,
+        known: bool = False,
     ) -> None:
-        fields = {"decision_id": decision_id or self._new_id(), "rpc": call.rpc}
+        version = self._policy.version
+        fields = change_fields(decision_id or self._new_id(), call, claim, version)
         fields |= call.fields(self._monotonic_ns()) | claim_fields(change, claim)
+        fields["known"] = known
         self._log.claim_change(refusal, fields, asked)
 
 

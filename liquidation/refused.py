@@ -39,8 +39,8 @@ class LiquidationRefused(LiquidationClientError):  # noqa: N818 - it is an answe
     """The service refused: the exchange's code and words, and all that the details tell.
 
     `rule` is the rule that refused, "" where it was none. `metadata` holds the numbers that stand
-    in the message, by name. `decision` is None where the call was not for a decision; of a failure
-    of the service (-1000, -1011) it may be the `decision_id` alone, under which the log has the rest.
+    in the message, by name. `decision` is None where the call was not for a decision; where the
+    service failed (-1000, -1011) it may be the `decision_id` alone, under which the log has more.
     `retry_after` says when the same call is worth another try, None where the service names no
     time.
     """

@@ -5,6 +5,7 @@ import os
 import secrets
 import signal
 import sys
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -23,6 +24,7 @@ from grpc_reflection.v1alpha import reflection
 from liquidation.claims import Claims
 from liquidation.core.policy import Policy, policy_record
 from liquidation.desk import Desk
+from liquidation.logs.masking import Masking, Sampling
 from liquidation.logs.sink import LogSink
 from liquidation.logs.writer import DecisionLog
 from liquidation.register import Register
@@ -117,10 +119,18 @@ async def sidecar(
     process = secrets.token_hex(8)
     sink = LogSink(
         _log_descriptor(settings),
-        lambda lost: _gap_line(process, lost),
+        lambda lost: _gap_line(process, 0 if worker is None else worker.index, lost),
         turn=None if worker is None else worker.log_turn,
     )
-    log = DecisionLog(sink, process, 0 if worker is None else worker.index, _now)
+    log = DecisionLog(
+        sink,
+        process,
+        0 if worker is None else worker.index,
+        _now,
+        Masking(settings.log_redact, settings.log_redact_key),
+        Sampling(settings.log_sample),
+    )
+    _reopen_on_hangup(settings, sink, log)
     try:
         store = SqliteStore(settings.store, HostClock())
         try:
@@ -262,6 +272,25 @@ def _log_descriptor(settings: Settings) -> int:
     return os.open(settings.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
 
 
+def _reopen_on_hangup(settings: Settings, sink: LogSink, log: DecisionLog) -> None:
+    """On SIGHUP the log file is opened again, which is what follows its being moved away."""
+
+    def reopen() -> None:
+        if settings.log_file is None:
+            return
+        try:
+            sink.switch_to(_log_descriptor(settings))
+        except OSError as error:
+            # Lines go on to the file that was moved away.
+            log.note("error", "log_not_reopened", problem=str(error))
+        else:
+            log.note("info", "log_reopened")
+
+    # Signals are the main thread's; a server that runs elsewhere, as in tests, gets none.
+    if threading.current_thread() is threading.main_thread():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reopen)
+
+
 def print_serving(settings: Settings, policy: Policy, addresses: tuple[str, ...]) -> None:
     """Says on standard output, in one JSON line, that calls are accepted."""
     line = {"timestamp": _now(), "level": "info", "event": "serving"}
@@ -278,13 +307,14 @@ def _facts(settings: Settings, policy: Policy, addresses: tuple[str, ...]) -> di
     }
 
 
-def _gap_line(process: str, lost: int) -> bytes:
+def _gap_line(process: str, worker: int, lost: int) -> bytes:
     line = {
         "timestamp": _now(),
         "level": "error",
         "event": "log_lines_lost",
         "lost": lost,
         "process": process,
+        "worker": worker,
     }
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 

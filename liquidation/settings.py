@@ -5,13 +5,16 @@ flag wins.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
+from liquidation.core.numbers import ONE, ZERO, parse_decimal
 from liquidation.core.policy import Policy, PolicyError, read_policy
+from liquidation.logs.masking import MASKABLE
 
 __all__ = ["DEFAULT_LISTEN", "Settings", "load_policy", "serve_options"]
 
@@ -32,6 +35,9 @@ class Settings:
     rules: Path | None = None
     log_file: Path | None = None
     workers: int = 1
+    log_sample: Decimal = ONE
+    log_redact: tuple[str, ...] = ()
+    log_redact_key: str = field(default="", repr=False)
 
 
 def load_policy(path: Path | None) -> Policy:
@@ -67,6 +73,13 @@ def _store(_: click.Context, __: click.Parameter, store: str) -> Path:
     if not store.startswith(_SQLITE) or not path:
         raise click.BadParameter(f"{store!r} is not of the form sqlite:PATH")
     return Path(path)
+
+
+def _share(_: click.Context, __: click.Parameter, text: str) -> Decimal:
+    share = parse_decimal(text)
+    if share is None or not ZERO <= share <= ONE:
+        raise click.BadParameter(f"{text!r} is not a decimal from 0 to 1")
+    return share
 
 
 _OPTIONS: Final = (
@@ -113,6 +126,32 @@ _OPTIONS: Final = (
         default=1,
         show_default=True,
         help="How many processes share the port and the store.",
+    ),
+    click.option(
+        "--log-sample",
+        metavar="SHARE",
+        envvar=f"{_ENV_PREFIX}_LOG_SAMPLE",
+        show_envvar=True,
+        default="1",
+        show_default=True,
+        callback=_share,
+        help="The share of accepted decisions that is logged, 0 to 1; all else always is.",
+    ),
+    click.option(
+        "--log-redact",
+        envvar=f"{_ENV_PREFIX}_LOG_REDACT",
+        show_envvar=True,
+        type=click.Choice(MASKABLE),
+        multiple=True,
+        help="Log this id as a stable hash; may be given several times.",
+    ),
+    click.option(
+        "--log-redact-key",
+        metavar="TEXT",
+        envvar=f"{_ENV_PREFIX}_LOG_REDACT_KEY",
+        show_envvar=True,
+        default="",
+        help="The key of those hashes; better given in the environment than as a flag.",
     ),
 )
 

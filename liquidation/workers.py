@@ -13,7 +13,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -65,6 +65,7 @@ class _Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ended.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         keepers = []
         try:
             started = [await self._start(index) for index in range(self._settings.workers)]
@@ -120,6 +121,13 @@ class _Supervisor:
             except WorkerFailedError:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _hang_up(self) -> None:
+        """Hands SIGHUP on: every worker opens its log file again."""
+        for process in self._processes.values():
+            if process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGHUP)
 
     async def _drain(self) -> None:
         for process in self._processes.values():

@@ -5,6 +5,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import Any
 
 import click
 import pytest
+from google.protobuf.json_format import ParseDict
 
 from liquidation.cli.errors import markdown
 from liquidation.core.policy import RULE_NAMES, Mode, Policy, PolicyError, read_policy
 from liquidation.settings import serve_options
-from liquidation.v1 import liquidation_service_pb2
+from liquidation.v1 import claim_service_pb2, liquidation_service_pb2
 from tests import samples
-from tests.sidecars import Running, running
+from tests.sidecars import Refused, Running, running
 from tests.test_examples import EXAMPLES, ROOT, run_python
 
 DOCS = ROOT / "docs"
@@ -165,7 +167,16 @@ def test_a_key_is_documented_with_its_default_and_bounds(key: str, default: int)
     assert row[1:3] == [str(default), bounds]
 
 
-async def test_every_key_of_a_log_line_is_documented(tmp_path: Path) -> None:
+@pytest.fixture
+def keys_described() -> dict[str, set[str]]:
+    """What docs/decision-log.md names, by the titles of its sections."""
+    sections = re.split(r"^## ", _text(DOCS / "decision-log.md"), flags=re.MULTILINE)
+    return {text.partition("\n")[0]: set(re.findall(r"`(\w+)`", text)) for text in sections}
+
+
+async def test_every_key_of_a_log_line_is_documented(
+    tmp_path: Path, keys_described: dict[str, set[str]]
+) -> None:
     policy = Policy(modes={"least_request_ratio": Mode.SHADOW})
     put = liquidation_service_pb2.PutLiquidationRequest(
         liquidation=samples.snapshot(samples.high())
@@ -175,14 +186,31 @@ async def test_every_key_of_a_log_line_is_documented(tmp_path: Path) -> None:
         await server.call("LiquidationService.PutLiquidation", put)
         (decision,) = await server.lines("decision", 1)
         (liquidation,) = await server.lines("liquidation", 1)
-    sections = re.split(r"^## ", _text(DOCS / "decision-log.md"), flags=re.MULTILINE)
-    described = {text.partition("\n")[0]: set(re.findall(r"`(\w+)`", text)) for text in sections}
 
     assert "shadow" in decision
     assert [row[0] for row in rows(DOCS / "decision-log.md")[2 : len(decision) + 2]] == [
         f"`{key}`" for key in decision
     ]
-    assert set(liquidation) <= described["Keys of a `liquidation`"]
+    assert set(liquidation) <= keys_described["Keys of a `liquidation`"]
+
+
+async def test_every_key_of_a_line_on_a_claim_is_documented(
+    server: Running, keys_described: dict[str, set[str]]
+) -> None:
+    begin = ParseDict(
+        samples.low_request() | {"request_id": "r-1"}, claim_service_pb2.BeginClaimRequest()
+    )
+    claim = (await server.call("ClaimService.BeginClaim", begin)).claim
+    for claim_id in (claim.claim_id, "nobody"):
+        cancel = claim_service_pb2.CancelClaimRequest(claim_id=claim_id, force=True, reason="why")
+        with suppress(Refused):
+            await server.call("ClaimService.CancelClaim", cancel)
+
+    (begun, cancelled, unknown) = await server.lines("claim", 3)
+    of_claim = keys_described["Keys of a `claim`"] | keys_described["Keys of a `decision`"]
+    assert set(begun) <= of_claim
+    assert set(cancelled) | set(cancelled["request"]) <= of_claim
+    assert set(unknown) <= of_claim
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,9 @@ SOUND = {
         [claim("one", 0, 1), claim("two", 1, 2)], [Change("one", "cancel", 0.5, 0.6, None)]
     ),
     "other accounts": history([claim("one", 0, 1), claim("two", 0, 2, "b")]),
+    "granted without answer, asked again": history(
+        [Begin("r-one", "a", 0, 0.5, None), claim("two", 1, 2, "b"), claim("one", 2, 1)]
+    ),
     "asked twice": history([claim("one", 0, 1), claim("one", 1, 1)]),
     "refused while one may be active": history(
         [Begin("r", "b", 49, 49.1, None), REFUSED_FOR_NOTHING]

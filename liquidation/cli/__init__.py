@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import click
 
 from liquidation import serving
-from liquidation.cli import check, errors, rules
+from liquidation.cli import check, claims, errors, rules
 from liquidation.cli.options import policy_of
 from liquidation.settings import Settings, serve_options
 from liquidation.store.base import StoreError
@@ -23,33 +23,27 @@ def cli() -> None:
 
 @cli.command()
 @serve_options
-def serve(
-    listen: tuple[str, ...],
-    store: Path,
-    rules: Path | None,
-    log_file: Path | None,
-    workers: int,
-) -> None:
+def serve(**told: Any) -> None:
     """Serve the rules over gRPC until SIGTERM or Ctrl-C.
 
     \b
     Example:
       liquidation serve --listen 127.0.0.1:50051 --store sqlite:liquidation.db
     """
-    policy = policy_of(rules)
+    settings = Settings(**told)
+    policy = policy_of(settings.rules)
     try:
-        settings = Settings(listen, store, rules, log_file, workers)
-        if workers == 1:
+        if settings.workers == 1:
             serving.serve(settings, policy)
         else:
             supervise(settings, policy)
     except (serving.ListenError, StoreError, WorkerFailedError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        raise click.ClickException(f"{log_file}: {error.strerror}") from error
+        raise click.ClickException(f"{settings.log_file}: {error.strerror}") from error
 
 
-for command in (check.check, errors.errors, rules.rules):
+for command in (check.check, claims.claims, errors.errors, rules.rules):
     cli.add_command(command)
 
 

@@ -14,9 +14,16 @@ import click
 
 from liquidation.client import LiquidationClient, LiquidationClientError, LiquidationRefused
 from liquidation.core.policy import Policy, PolicyError
-from liquidation.settings import load_policy
+from liquidation.settings import DEFAULT_LISTEN, load_policy
 
-__all__ = ["address_option", "connected", "policy_of", "rules_option", "screen"]
+__all__ = [
+    "address_option",
+    "connected",
+    "policy_of",
+    "rules_option",
+    "screen",
+    "server_option",
+]
 
 # How long one call of a command may take, in seconds.
 _TIMEOUT: Final = 30.0
@@ -36,6 +43,14 @@ address_option: Final = click.option(
     metavar="HOST:PORT|unix:PATH",
     callback=_address,
     help="Ask the server there.  [default: no server, the rules run in this process]",
+)
+server_option: Final = click.option(
+    "--address",
+    metavar="HOST:PORT|unix:PATH",
+    callback=_address,
+    default=DEFAULT_LISTEN,
+    show_default=True,
+    help="Ask the server there.",
 )
 rules_option: Final = click.option(
     "--rules",
@@ -59,10 +74,16 @@ def connected(address: str) -> Iterator[LiquidationClient]:
         try:
             yield client
         except LiquidationClientError as error:
-            refused = "refused the call: " if isinstance(error, LiquidationRefused) else ""
-            raise click.ClickException(
-                f"{address}: {refused}{' '.join(str(error).split())}"
-            ) from error
+            raise click.ClickException(f"{address}: {_told(error)}") from error
+
+
+def _told(error: LiquidationClientError) -> str:
+    """What a call ended with, in one line."""
+    words = " ".join(str(error).split())
+    if not isinstance(error, LiquidationRefused):
+        return words
+    fields = "; ".join(f"{each.field} {each.description}" for each in error.field_violations)
+    return f"refused the call: {words}{f' ({fields})' if fields else ''}"
 
 
 def screen() -> ModuleType:

@@ -1,4 +1,4 @@
-"""An answer as one JSON object, for programs."""
+"""Answers and claims as JSON objects, for programs."""
 
 from typing import Any
 
@@ -9,15 +9,35 @@ from google.protobuf.message import Message
 from liquidation.cli.answering import Answered
 from liquidation.client import LiquidationRefused
 from liquidation.messages import message_of
-from liquidation.v1 import liquidation_pb2
-from liquidation.values import Decision
+from liquidation.v1 import claim_service_pb2, liquidation_pb2
+from liquidation.values import Claim, ClaimRecord, Decision
 
-__all__ = ["proto_json", "record"]
+__all__ = ["claim_json", "claim_record_json", "proto_json", "record"]
 
 
 def proto_json(message_type: type[Message], value: Any) -> Any:
     """The protobuf JSON of the message that says `value`, with proto field names."""
     return MessageToDict(message_of(message_type, value), preserving_proto_field_name=True)
+
+
+def claim_json(claim: Claim) -> dict[str, Any]:
+    """A claim as protobuf JSON."""
+    told: dict[str, Any] = proto_json(claim_service_pb2.Claim, claim)
+    return _in_order(told)
+
+
+def claim_record_json(found: ClaimRecord) -> dict[str, Any]:
+    """A claim with its history, as the protobuf JSON of a GetClaimResponse."""
+    told: dict[str, Any] = proto_json(claim_service_pb2.GetClaimResponse, found)
+    _in_order(told["claim"])
+    return told
+
+
+def _in_order(claim: dict[str, Any]) -> dict[str, Any]:
+    """With limit prices by symbol: a map of a message has no order."""
+    if "limit_price" in claim["terms"]:
+        claim["terms"]["limit_price"] = dict(sorted(claim["terms"]["limit_price"].items()))
+    return claim
 
 
 def record(each: Answered) -> dict[str, Any]:

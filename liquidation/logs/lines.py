@@ -10,7 +10,14 @@ from liquidation.core.numbers import plain
 from liquidation.core.record import Record, liquidation_record, liquidator_record, terms_record
 from liquidation.core.texts import Sent
 
-__all__ = ["Call", "claim_fields", "decision_fields", "liquidation_fields", "request_record"]
+__all__ = [
+    "Call",
+    "change_fields",
+    "claim_fields",
+    "decision_fields",
+    "liquidation_fields",
+    "request_record",
+]
 
 _NOBODY: Final = {
     "liquidation_id": 0,
@@ -110,10 +117,8 @@ def claim_fields(change: str, claim: Claim | None) -> dict[str, Any]:
         return {"change": change, "claim_id": "", "fencing_token": 0, "state": ""}
     return {
         "change": change,
-        "liquidation_id": claim.terms.liquidation_id,
-        "account_id": claim.account_id,
-        "liquidator_id": claim.terms.liquidator_id,
         "revision": claim.liquidation_revision,
+        "request_id": claim.request_id,
         "claim_id": claim.claim_id,
         "fencing_token": claim.fencing_token,
         "state": claim.state.name,
@@ -122,6 +127,24 @@ def claim_fields(change: str, claim: Claim | None) -> dict[str, Any]:
         "end_us": claim.end_us,
         "end_reason": claim.end_reason,
     }
+
+
+def change_fields(
+    decision_id: str, call: Call, claim: Claim | None, rules_version: str
+) -> dict[str, Any]:
+    """The head of a line on a claim that was renewed or ended: no rule was asked for it."""
+    fields = {"decision_id": decision_id, "rpc": call.rpc, **_NOBODY}
+    if claim is not None:
+        ratio = claim.terms.ratio_qty_request
+        fields |= {
+            "liquidation_id": claim.terms.liquidation_id,
+            "account_id": claim.account_id,
+            "liquidator_id": claim.terms.liquidator_id,
+            "ratio_qty_request": "" if ratio is None else plain(ratio),
+            "extra_liquidation_ratio": plain(claim.terms.extra_liquidation_ratio),
+        }
+    numbers = ("total_notional", "least_req_ratio", "margin_ratio", "maintenance_margin_ratio")
+    return fields | dict.fromkeys(numbers, "") | {"revision": 0, "rules_version": rules_version}
 
 
 def liquidation_fields(

@@ -72,6 +72,7 @@ class LogSink:
         self._capacity = capacity_bytes
         self._waiting: deque[bytes | _Gap] = deque()
         self._waiting_bytes = 0
+        self._next: int | None = None
         self._in_hand = 0
         self._lost = 0
         self._closing = False
@@ -96,6 +97,14 @@ class LogSink:
             self._waiting_bytes += len(line)
             if idle:
                 self._changed.notify()
+
+    def switch_to(self, descriptor: int) -> None:
+        """Takes over another descriptor; lines go there from now on, and the old one is closed."""
+        with self._changed:
+            if self._next is not None:
+                os.close(self._next)
+            self._next = descriptor
+            self._changed.notify()
 
     def close(self, patience_s: float) -> int:
         """Writes what is waiting, for at most `patience_s`; returns how many lines are lost."""
@@ -126,14 +135,22 @@ class LogSink:
     def _write_all(self) -> None:
         while True:
             with self._changed:
+                self._switch()
                 while not self._waiting:
                     if self._closing:
                         return
                     self._changed.wait()
+                    self._switch()
                 chunk = self._take()
             with in_turn(self._turn):
                 if not self._write_out(chunk):
                     return
+
+    def _switch(self) -> None:
+        """Goes over to the next descriptor, between lines."""
+        if self._next is not None:
+            os.close(self._descriptor)
+            self._descriptor, self._next = self._next, None
 
     def _take(self) -> bytes:
         """What is written next; it stays counted as waiting until it is written."""

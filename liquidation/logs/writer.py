@@ -15,7 +15,8 @@ from structlog.typing import EventDict
 
 from liquidation.core.catalogue import STORE_NOT_REACHED, UNKNOWN_ERROR
 from liquidation.core.model import Refusal, Verdict
-from liquidation.core.numbers import Ratio, plain
+from liquidation.core.numbers import ONE, Ratio, plain
+from liquidation.logs.masking import Masking, Sampling
 from liquidation.logs.sink import LogSink
 
 __all__ = ["DecisionLog"]
@@ -26,7 +27,15 @@ _LEVELS: Final = {UNKNOWN_ERROR.code: "error", STORE_NOT_REACHED.code: "warning"
 class DecisionLog:
     """Writes the log's lines. No call waits for the sink, and none fails because of it."""
 
-    def __init__(self, sink: LogSink, process: str, worker: int, now: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        sink: LogSink,
+        process: str,
+        worker: int,
+        now: Callable[[], str],
+        masking: Masking,
+        sampling: Sampling,
+    ) -> None:
         """`process` names this run of this process, `worker` its place among those of a port.
 
         `now` gives the time as RFC 3339 text.
@@ -34,6 +43,8 @@ class DecisionLog:
         self._sink = sink
         self.process = process
         self._worker = worker
+        self._masking = masking
+        self._sampling = sampling
         self._seq = 0
         self._log = structlog.wrap_logger(
             _Lines(sink),
@@ -48,7 +59,12 @@ class DecisionLog:
         return self._sink.lost
 
     def decision(self, verdict: Verdict, fields: Mapping[str, Any], request: object) -> None:
-        """One decision: who asked for what (`fields`), the verdict, and what it was made from."""
+        """One decision: who asked for what (`fields`), the verdict, and what it was made from.
+
+        Where only a share of the accepted ones is told, what is left out has no number either.
+        """
+        if verdict.accepted and not self._sampling.keeps():
+            return
         self._verdict("decision", verdict, fields, request)
 
     def claim(self, verdict: Verdict, fields: Mapping[str, Any], request: object) -> None:
@@ -100,14 +116,13 @@ class DecisionLog:
 
     def _numbered(self, level: str, event: str, fields: Mapping[str, Any], request: object) -> None:
         self._seq += 1
-        getattr(self._log, level)(
-            event,
-            **fields,
-            process=self.process,
-            worker=self._worker,
-            seq=self._seq,
-            request=request,
-        )
+        line = self._masking.apply({**fields, "request": request})
+        line |= {"process": self.process, "worker": self._worker, "seq": self._seq}
+        if self._sampling.share != ONE:
+            line["sample"] = plain(self._sampling.share)
+        # The request comes last: it is the longest, and read by few.
+        line["request"] = line.pop("request")
+        getattr(self._log, level)(event, **line)
 
 
 class _Lines:

@@ -5,6 +5,7 @@ stays under 4 KiB, whatever the request held: first the trace gives way, never t
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from google.protobuf.any_pb2 import Any
@@ -42,7 +43,11 @@ def status(refusal: Refusal, decision: liquidation_pb2.Decision | None = None) -
         packed = _packed(refusal, [details[0], error, *details[1:]])
         if packed.ByteSize() <= MAX_STATUS_BYTES:
             return packed
-    return _packed(refusal, [_error_info(refusal), _liquidation_error(refusal, None)])
+    # Whatever made it this long, the code and its words are what a caller cannot do without.
+    bare = replace(
+        refusal, values={name: refusal.values[name] for name in refusal.row.placeholders}
+    )
+    return _packed(refusal, [_error_info(bare), _liquidation_error(refusal, None)])
 
 
 def error_codes() -> rules_service_pb2.ListErrorCodesResponse:

@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "register": {"core", "store", "logs", "failures"},
     "claims": {"core", "store", "logs", "failures", "desk", "register"},
     "service": {"core", "store", "logs", "failures", "desk", "register", "claims", "v1"},
-    "settings": {"core"},
+    "settings": {"core", "logs"},
     "serving": {
         "core",
         "store",

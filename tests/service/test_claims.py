@@ -396,3 +396,31 @@ async def test_every_change_leaves_one_line_with_the_claim_as_it_stands(claims: 
     assert {each["fencing_token"] for each in lines} == {claim.fencing_token}
     assert {each["liquidator_id"] for each in lines} == {"liquidator-1"}
     assert lines[0]["request"]["liquidation"]["revision"] == "7"
+
+
+@pytest.mark.parametrize("field", ["claim_id", "request_id"])
+async def test_an_id_of_any_length_gets_an_answer_that_keeps_its_code(
+    claims: Claims, field: str
+) -> None:
+    answer = await refused(claims.get(**{field: "x" * 20_000}))
+
+    assert answer.code == -1005
+
+
+async def test_what_was_done_before_is_told_as_known(claims: Claims) -> None:
+    claim = (await claims.begin("r-1", lease="2.5s")).claim
+    await claims.begin("r-1", lease="2.5s")
+    await claims.complete(claim)
+    await claims.complete(claim)
+
+    lines = await claims.server.lines("claim", count=4)
+
+    assert [(line["change"], line["known"]) for line in lines] == [
+        ("begin", False),
+        ("begin", True),
+        ("complete", False),
+        ("complete", True),
+    ]
+    assert {line["request_id"] for line in lines} == {"r-1"}
+    assert {line["ratio_qty_request"] for line in lines} == {"1"}
+    assert lines[0]["request"]["lease_ttl"] == "2.500000000s"

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 # The judge takes times of one host's wall clock from two processes; they differ by less than this.
@@ -79,10 +79,14 @@ def violations(history: History) -> Iterator[str]:
 
 def _granted(begins: Iterable[Begin]) -> dict[str, Begin]:
     """The first acknowledgement of each claim."""
+    # A request that got no answer may have been granted: it counts from when it was first sent.
+    sent: dict[str, float] = {}
+    for begin in sorted(begins, key=lambda each: each.sent):
+        sent.setdefault(begin.request_id, begin.sent)
     first: dict[str, Begin] = {}
     for begin in sorted(begins, key=lambda each: each.answered):
         if begin.code == 0:
-            first.setdefault(begin.claim_id, begin)
+            first.setdefault(begin.claim_id, replace(begin, sent=sent[begin.request_id]))
     return first
 
 
