@@ -18,9 +18,10 @@ from typing import Any, Final
 
 import grpc
 import orjson
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from liquidation.background import StoreHealth, settle_claims
 from liquidation.claims import Claims
 from liquidation.core.policy import Policy, policy_record
 from liquidation.desk import Desk
@@ -34,7 +35,7 @@ from liquidation.service.liquidation_servicer import liquidation_service
 from liquidation.service.rpc import PlainCalls, Service, Unfinished
 from liquidation.service.rules_servicer import rules_service
 from liquidation.settings import Settings
-from liquidation.store.base import Store, StoreError, StoreUnavailableError
+from liquidation.store.base import Store, StoreError
 from liquidation.store.clock import HostClock
 from liquidation.store.sqlite import SqliteStore
 
@@ -52,10 +53,6 @@ __all__ = [
 DRAIN_S: Final = 10.0
 # How long the log may take to be written out at the end, in seconds.
 _LOG_PATIENCE_S: Final = 5.0
-# How often the store is asked whether it answers, in seconds.
-_PROBE_S: Final = 1.0
-# How often leases that ran out are written down, in seconds; they are over before that.
-_SETTLE_S: Final = 1.0
 # A request over the service's own limit gets -1005 and its log line; only one that is several times
 # larger is cut off by gRPC itself.
 _TRANSPORT_FACTOR: Final = 4
@@ -178,11 +175,12 @@ async def _listening(
         for address in settings.listen
         if worker is None or worker.index == 0 or not address.startswith("unix:")
     )
+    store_health = StoreHealth(store, health_servicer, names, log)
+    await store_health.refresh()
     await server.start()
-    watched = [*names, health.OVERALL_HEALTH]
     background = [
-        asyncio.create_task(_watch(store, health_servicer, watched, log)),
-        asyncio.create_task(_settle(claims, log)),
+        asyncio.create_task(store_health.run()),
+        asyncio.create_task(settle_claims(claims, log)),
     ]
     try:
         yield addresses
@@ -229,41 +227,6 @@ def _bind(server: grpc.aio.Server, address: str) -> str:
     if address.startswith("unix:"):
         return address
     return f"{address.rpartition(':')[0]}:{port}"
-
-
-async def _watch(
-    store: Store, servicer: health.aio.HealthServicer, names: list[str], log: DecisionLog
-) -> None:
-    """Keeps health true: serving exactly while the store answers."""
-    serving = None
-    while True:
-        try:
-            await store.probe()
-            answers = True
-        except StoreUnavailableError as error:
-            answers = False
-            if serving is not False:
-                log.note("error", "store_unavailable", problem=str(error))
-        if answers is not serving:
-            status = health_pb2.HealthCheckResponse
-            for name in names:
-                await servicer.set(name, status.SERVING if answers else status.NOT_SERVING)
-            if serving is False:
-                log.note("info", "store_available")
-            serving = answers
-        await asyncio.sleep(_PROBE_S)
-
-
-async def _settle(claims: Claims, log: DecisionLog) -> None:
-    """Tells leases that ran out and forgets old claims, in rounds, beside all calls."""
-    while True:
-        try:
-            await claims.settle()
-        except StoreUnavailableError as error:
-            log.note("warning", "settling_failed", problem=str(error))
-        except Exception as error:  # noqa: BLE001 - the background goes on, and the fault is told
-            log.fault("", error)
-        await asyncio.sleep(_SETTLE_S)
 
 
 def _log_descriptor(settings: Settings) -> int:
