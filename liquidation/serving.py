@@ -26,7 +26,7 @@ from liquidation.claims import Claims
 from liquidation.core.policy import Policy, policy_record
 from liquidation.desk import Desk
 from liquidation.logs.masking import Masking, Sampling
-from liquidation.logs.sink import LogSink
+from liquidation.logs.sink import LogSink, Turns
 from liquidation.logs.writer import DecisionLog
 from liquidation.register import Register
 from liquidation.service.claim_servicer import claim_service
@@ -117,7 +117,7 @@ async def sidecar(
     sink = LogSink(
         _log_descriptor(settings),
         lambda lost: _gap_line(process, 0 if worker is None else worker.index, lost),
-        turn=None if worker is None else worker.log_turn,
+        turns=None if worker is None else Turns(worker.log_turn),
     )
     log = DecisionLog(
         sink,

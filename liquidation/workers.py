@@ -11,9 +11,8 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -22,7 +21,7 @@ from typing import Final
 
 from liquidation import serving
 from liquidation.core.policy import Policy
-from liquidation.logs.sink import in_turn
+from liquidation.logs.sink import Turns
 from liquidation.settings import Settings
 
 __all__ = ["WorkerFailedError", "supervise"]
@@ -46,9 +45,11 @@ def supervise(settings: Settings, policy: Policy) -> None:
         ListenError: an address cannot be listened on.
         WorkerFailedError: a worker did not start.
     """
-    with _reserved(settings.listen) as addresses, tempfile.TemporaryDirectory() as directory:
+    with _reserved(settings.listen) as addresses:
         shared = replace(settings, listen=addresses)
-        asyncio.run(_Supervisor(shared, policy, Path(directory) / "log-turn").run())
+        # Beside the database, where it stays for as long as workers are started.
+        log_turn = settings.store.with_name(f"{settings.store.name}-log")
+        asyncio.run(_Supervisor(shared, policy, log_turn).run())
 
 
 class _Supervisor:
@@ -70,7 +71,7 @@ class _Supervisor:
         try:
             started = [await self._start(index) for index in range(self._settings.workers)]
             # The one serving line comes before all that the workers have to say.
-            with in_turn(self._log_turn):
+            with closing(Turns(self._log_turn)) as turns, turns.taken():
                 serving.print_serving(self._settings, self._policy, self._settings.listen)
             for ready in started:
                 ready.close()

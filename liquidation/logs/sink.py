@@ -12,12 +12,12 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["LogSink", "in_turn"]
+__all__ = ["LogSink", "Turns"]
 
 # Lines of a whole second at full speed fit many times; a process that cannot log does not grow.
 _CAPACITY_BYTES: Final = 32 * 1024 * 1024
@@ -34,16 +34,28 @@ class _Gap:
     lost: int = 0
 
 
-@contextmanager
-def in_turn(turn: Path | None) -> Iterator[None]:
-    """Nobody else who takes turns by the file `turn` writes while the block runs."""
-    if turn is None:
-        yield
-        return
-    with turn.open("a") as lock:
-        # Closing the file gives the lock back, and so does the end of the process.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+class Turns:
+    """Lets processes that write to one pipe or terminal do so one after the other.
+
+    Each opens the file at `path` for itself, and keeps it: it may be removed meanwhile. The kernel
+    gives a lock back when its holder dies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Nobody else writes while the block runs."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Gives the file back."""
+        os.close(self._descriptor)
 
 
 def _is_shared(descriptor: int) -> bool:
@@ -59,15 +71,15 @@ class LogSink:
         descriptor: int,
         gap_line: Callable[[int], bytes],
         capacity_bytes: int = _CAPACITY_BYTES,
-        turn: Path | None = None,
+        turns: Turns | None = None,
     ) -> None:
         """Takes over `descriptor`, and closes it; `gap_line` makes the line that tells a loss.
 
-        `turn` is a file that processes lock which write to one pipe or terminal, so that their
-        lines stay whole. A file that is appended to needs no turns.
+        `turns` are those of processes that write to one pipe or terminal, so that their lines stay
+        whole. A file that is appended to needs none.
         """
         self._descriptor = descriptor
-        self._turn = turn if turn is not None and _is_shared(descriptor) else None
+        self._turns = turns if turns is not None and _is_shared(descriptor) else None
         self._gap_line = gap_line
         self._capacity = capacity_bytes
         self._waiting: deque[bytes | _Gap] = deque()
@@ -142,7 +154,7 @@ class LogSink:
                     self._changed.wait()
                     self._switch()
                 chunk = self._take()
-            with in_turn(self._turn):
+            with self._turns.taken() if self._turns is not None else nullcontext():
                 if not self._write_out(chunk):
                     return
 

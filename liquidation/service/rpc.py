@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from liquidation.core.model import Defect, Refusal
 from liquidation.core.numbers import MAX_INT64
 from liquidation.core.rules import unknown_parameter, wrong_format
-from liquidation.failures import FAULT, STORE_NOT_REACHED, refusal_of
+from liquidation.failures import ABANDONED, FAULT, STORE_NOT_REACHED, refusal_of
 from liquidation.logs.lines import Call
 from liquidation.logs.writer import DecisionLog
 from liquidation.register import RefusedError, refused_field
@@ -157,8 +157,9 @@ class PlainCalls:
             decision_id = self._new_id()
             try:
                 with self._guard.admit() as admission:
-                    if admission.refusal is not None:
-                        raise RefusedError(admission.refusal)
+                    outside = ABANDONED if call.abandoned() else admission.refusal
+                    if outside is not None:
+                        raise RefusedError(outside)
                     request = self._parse(message_type, data)
                     if unknown := wire.unknown_fields(request):
                         raise RefusedError(unknown_parameter(unknown))
