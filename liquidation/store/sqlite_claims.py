@@ -79,7 +79,7 @@ _EVENT: Final = """
 """
 _REBASE: Final = """
     UPDATE claim SET lease_boot = :boot,
-                     lease_end_us = :lease_now + max(0, min(expire_us - :wall, lease_us))
+                     lease_end_us = :lease_now + min(expire_us - :wall, lease_us)
     WHERE state = 'ACTIVE' AND lease_boot <> :boot
 """
 _PURGE: Final = """

@@ -1,6 +1,10 @@
 """LiquidationService: what is under liquidation, as the risk backend writes and reads it."""
 
+import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -8,7 +12,7 @@ import pytest
 
 from liquidation.v1 import liquidation_service_pb2 as pb
 from tests import samples
-from tests.sidecars import Refused, Running
+from tests.sidecars import Refused, Running, running
 
 
 class Register:
@@ -279,3 +283,22 @@ async def test_the_log_tells_when_one_is_opened_or_closed_and_not_each_refresh(
     assert told == [("opened", 101, 7), ("closed", 101, 8), ("refused", -5, 7)]
     assert [line["seq"] for line in lines] == [1, 2, 3]
     assert [line["code"] for line in lines] == [0, 0, -1005]
+
+
+async def test_a_put_whose_caller_goes_away_is_stored_and_told_or_neither(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        for liquidation_id in range(1, 101):
+            request = pb.PutLiquidationRequest(
+                liquidation=samples.snapshot(samples.low(liquidation_id=liquidation_id))
+            )
+            put = asyncio.ensure_future(server.call("LiquidationService.PutLiquidation", request))
+            # The earlier ones are given up before they are sent, the later ones while at work.
+            for _ in range(liquidation_id // 4):
+                await asyncio.sleep(0)
+            put.cancel()
+            await asyncio.wait([put])
+
+    told = [line["liquidation_id"] for line in await server.lines("liquidation")]
+    with closing(sqlite3.connect(tmp_path / "store.db")) as connection:
+        stored = connection.execute("SELECT liquidation_id FROM liquidation").fetchall()
+    assert sorted(told) == sorted(each for (each,) in stored)

@@ -308,6 +308,17 @@ async def test_what_was_completed_settles_the_account(store: Store) -> None:
     assert (await standing(store, 2)).last_completed_revision is None
 
 
+async def test_what_was_settled_never_goes_back(store: Store) -> None:
+    await store.put([snapshot(1, revision=9)])
+    for liquidation_id in (1, 3):
+        request = begin_request(liquidation_id=liquidation_id)
+        claim = granted(await begin(store, request, accept_all))
+        await store.end(claim.claim_id, claim.fencing_token, ClaimState.COMPLETED, "")
+
+    assert claim.liquidation_revision == 1
+    assert (await standing(store)).last_completed_revision == 9
+
+
 async def test_a_purge_forgets_old_claims_and_not_what_they_settled(
     store: Store, clock: Clock
 ) -> None:
