@@ -42,9 +42,10 @@ format: $(READY) ## Format Python and proto files
 	$(BIN)/ruff format .
 	$(BIN)/buf format --write --path proto/liquidation
 
-bench: $(READY) ## Memory with many liquidations, and what group commit gains
+bench: $(READY) ## Memory with many liquidations, group commit, reading a large log
 	$(BIN)/python bench/many_liquidations.py
 	$(BIN)/python bench/group_commit.py
+	$(BIN)/python bench/log_stats.py
 
 torture: $(READY) ## Claims while servers are killed: 50,000 calls, 100 kills, and the control
 	$(BIN)/python -m tests.torture --operations 50000 --kills 100 $(ARGS)
@@ -63,5 +64,5 @@ $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[cli]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[cli,report]' --group dev
 	@touch $@

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,12 @@ from liquidation.v1 import (
     liquidation_service_pb2,
     rules_service_pb2,
 )
+from tests.logs.schema import problems_of
 
 __all__ = ["Refused", "Running", "details_of", "dial", "health", "running"]
+
+# Lines of one log that are held against the schema; more of them say little more.
+_VALIDATED = 500
 
 _SERVICES = {
     service.name: service
@@ -153,10 +158,16 @@ def health(channel: Any, service: str) -> Any:
 
 @asynccontextmanager
 async def running(directory: Path, policy: Policy | None = None) -> AsyncIterator[Running]:
-    """A server on a free port of loopback, with its store and log in `directory`."""
+    """A server on a free port of loopback, with its store and log in `directory`.
+
+    At its end the log is held against the schema of its lines.
+    """
     log_file = directory / "decisions.log"
     settings = Settings(("127.0.0.1:0",), directory / "store.db", None, log_file)
     async with serving.sidecar(settings, policy or Policy()) as sidecar:
         address = sidecar.addresses[0]
         async with dial(address) as channel:
             yield Running(address, channel, log_file)
+    if log_file.exists():
+        with log_file.open("rb") as lines:
+            assert problems_of(islice(lines, _VALIDATED)) == []

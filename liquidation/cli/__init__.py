@@ -8,6 +8,7 @@ import click
 
 from liquidation import serving
 from liquidation.cli import check, claims, errors, rules
+from liquidation.cli.logs import logs
 from liquidation.cli.options import policy_of
 from liquidation.settings import Settings, serve_options
 from liquidation.store.base import StoreError
@@ -43,7 +44,7 @@ def serve(**told: Any) -> None:
         raise click.ClickException(f"{settings.log_file}: {error.strerror}") from error
 
 
-for command in (check.check, claims.claims, errors.errors, rules.rules):
+for command in (check.check, claims.claims, errors.errors, logs, rules.rules):
     cli.add_command(command)
 
 
