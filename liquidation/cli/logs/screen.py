@@ -92,6 +92,8 @@ def _write_counts(console: Console, counts: Mapping[str, Any], key: str, title: 
     table = _counted_table(title + distinct)
     for row in rows:
         name = f"{row[key]} {row.get('name', '')}".strip()
+        if key == "code" and row[key] == 0:
+            name = "accepted"
         _add_row(table, name or _NAMELESS.get(key, "(none)"), row)
     if others["lines"]:
         _add_row(table, "others", others, "dim")
