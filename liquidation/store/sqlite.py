@@ -59,14 +59,17 @@ class SqliteStore:
         """
         self._clock = clock
         try:
-            writing = _connect(path)
-            migrate(writing)
-            sqlite_claims.rebase_leases(writing, clock)
-            self._reading = _connect(path)
-            self._reading.execute("PRAGMA query_only = ON")
-        except sqlite3.Error as error:
+            turnstile = Turnstile(path)
+            # SQLite does not wait for others who turn a new file to WAL at the same time.
+            with turnstile.passed():
+                writing = _connect(path)
+                migrate(writing)
+                sqlite_claims.rebase_leases(writing, clock)
+                self._reading = _connect(path)
+                self._reading.execute("PRAGMA query_only = ON")
+        except (sqlite3.Error, OSError) as error:
             raise StoreUnavailableError(f"cannot open the SQLite file {path}: {error}") from error
-        self._writer = GroupCommit(writing, Turnstile(path), group)
+        self._writer = GroupCommit(writing, turnstile, group)
 
     async def standings(self, queries: Sequence[StandingQuery]) -> list[Standing]:
         with self._one_moment() as connection:

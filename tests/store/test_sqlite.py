@@ -1,6 +1,8 @@
 """What is particular to the SQLite store."""
 
+import asyncio
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,15 @@ async def test_a_broken_table_is_unavailable_and_tells_no_driver_type(tmp_path: 
     with pytest.raises(StoreUnavailableError):
         await store.probe()
     await store.aclose()
+
+
+def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    def open_and_close(path: Path) -> None:
+        store = SqliteStore(path, Clock())
+        asyncio.run(store.aclose())
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(20):
+            path = tmp_path / f"{number}.db"
+            for opened in [pool.submit(open_and_close, path) for _ in range(8)]:
+                opened.result()
