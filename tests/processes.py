@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from tests.logs.schema import problems_of_log
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -49,7 +51,10 @@ def start(
 def serving(
     directory: Path, *arguments: str, environment: dict[str, str] | None = None
 ) -> Iterator[Process]:
-    """A server on a free port unless told otherwise; killed at the end where it still runs."""
+    """A server on a free port unless told otherwise; killed at the end where it still runs.
+
+    What it logged to a file in `directory` is held against the schema.
+    """
     listen = [] if "--listen" in arguments or environment else ["--listen", "127.0.0.1:0"]
     with start([*listen, *arguments], directory, environment) as popen:
         assert popen.stdout is not None
@@ -59,3 +64,5 @@ def serving(
             yield Process(popen, json.loads(line))
         finally:
             popen.kill()
+    for log_file in directory.glob("*.log*"):
+        assert problems_of_log(log_file) == []

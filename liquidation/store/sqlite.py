@@ -8,7 +8,7 @@ key takes some ten microseconds, less than a hop to another thread. Writes run o
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,17 +58,22 @@ class SqliteStore:
             SchemaError: it was written by a newer version of this service.
         """
         self._clock = clock
-        try:
-            turnstile = Turnstile(path)
-            # SQLite does not wait for others who turn a new file to WAL at the same time.
-            with turnstile.passed():
-                writing = _connect(path)
-                migrate(writing)
-                sqlite_claims.rebase_leases(writing, clock)
-                self._reading = _connect(path)
-                self._reading.execute("PRAGMA query_only = ON")
-        except (sqlite3.Error, OSError) as error:
-            raise StoreUnavailableError(f"cannot open the SQLite file {path}: {error}") from error
+        with ExitStack() as opened:
+            try:
+                turnstile = Turnstile(path)
+                opened.callback(turnstile.close)
+                # SQLite does not wait for others who turn a new file to WAL at the same time.
+                with turnstile.passed():
+                    writing = opened.enter_context(closing(_connect(path)))
+                    migrate(writing)
+                    sqlite_claims.rebase_leases(writing, clock)
+                    self._reading = opened.enter_context(closing(_connect(path)))
+                    self._reading.execute("PRAGMA query_only = ON")
+            except (sqlite3.Error, OSError) as error:
+                told = f"cannot open the SQLite file {path}: {error}"
+                raise StoreUnavailableError(told) from error
+            # All is open, and stays so.
+            opened.pop_all()
         self._writer = GroupCommit(writing, turnstile, group)
 
     async def standings(self, queries: Sequence[StandingQuery]) -> list[Standing]:
@@ -199,8 +204,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
     )
-    connection.execute("PRAGMA journal_mode = WAL")
-    # NORMAL would lose the last commits when power fails; FULL syncs each of them.
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # NORMAL would lose the last commits when power fails; FULL syncs each of them.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
