@@ -173,10 +173,7 @@ class Claims:
         if bool(claim_id) is bool(request_id):
             raise refused_field("claim_id", "must be given, or request_id, and not both")
         field, value = ("claim_id", claim_id) if claim_id else ("request_id", request_id)
-        defects = Defects()
-        defects.identifier(value, field)
-        if defects.found:
-            raise RefusedError(wrong_format(*defects.found))
+        _require(value, field=field)
         claim = await self._store.claim(claim_id=claim_id, request_id=request_id)
         if claim is None:
             raise RefusedError(leases.claim_not_found(field, value))
@@ -211,7 +208,7 @@ class Claims:
         """The verdict on a request that is refused whatever the store would grant."""
         standing = None
         if (terms := work.intake.terms) is not None:
-            query = StandingQuery(terms.liquidation_id, terms.liquidator_id, work.account_id)
+            query = StandingQuery.about(terms, work.intake.snapshot)
             (standing,) = await self._store.standings([query])
         return self._decide(work, standing)
 
@@ -323,11 +320,6 @@ class _Begin:
     intake: Intake
     case: Case | None = None
 
-    @property
-    def account_id(self) -> str:
-        """Whose account the request says that it is about."""
-        return "" if self.intake.snapshot is None else self.intake.snapshot.account_id
-
     def read(self) -> None:
         """Reads the request; its own fields and those of the claim are told together."""
         if self.begin.sent.request is None:
@@ -338,8 +330,9 @@ class _Begin:
             self.intake = Intake(defects=(*own, *self.intake.defects))
 
 
-def _require(claim_id: str, others: tuple[Defect, ...] = ()) -> None:
+def _require(text: str, others: tuple[Defect, ...] = (), field: str = "claim_id") -> None:
+    """Refuses an id that is none, with what else is wrong with the call."""
     defects = Defects()
-    defects.identifier(claim_id, "claim_id")
+    defects.identifier(text, field)
     if found := (*defects.found, *others):
         raise RefusedError(wrong_format(*found))

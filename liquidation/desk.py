@@ -125,11 +125,7 @@ class Desk:
         if not works:
             return
         queries = [
-            StandingQuery(
-                work.intake.terms.liquidation_id,
-                work.intake.terms.liquidator_id,
-                "" if work.intake.snapshot is None else work.intake.snapshot.account_id,
-            )
+            StandingQuery.about(work.intake.terms, work.intake.snapshot)
             for work in works
             if work.intake.terms is not None
         ]

@@ -44,6 +44,7 @@ __all__ = [
     "Sidecar",
     "StoreError",
     "Worker",
+    "end_on_signal",
     "print_serving",
     "serve",
     "sidecar",
@@ -98,11 +99,15 @@ def serve(settings: Settings, policy: Policy) -> None:
 
 async def _serve(settings: Settings, policy: Policy) -> None:
     ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    end_on_signal(ended)
     async with sidecar(settings, policy):
         await ended.wait()
+
+
+def end_on_signal(ended: asyncio.Event) -> None:
+    """Sets `ended` when this process is told to end, by SIGTERM or SIGINT."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
 
 
 @asynccontextmanager

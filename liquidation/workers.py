@@ -63,10 +63,8 @@ class _Supervisor:
         self._processes: dict[int, SpawnProcess] = {}
 
     async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._ended.set)
-        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        serving.end_on_signal(self._ended)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
         keepers = []
         try:
             started = [await self._start(index) for index in range(self._settings.workers)]
@@ -174,9 +172,8 @@ async def _work_until_told(
     lifeline: Connection,
 ) -> None:
     ended = asyncio.Event()
+    serving.end_on_signal(ended)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
     loop.add_reader(lifeline.fileno(), ended.set)
     async with serving.sidecar(settings, policy, serving.Worker(index, log_turn)) as running:
         ready.send(os.getpid())

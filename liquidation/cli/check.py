@@ -12,7 +12,14 @@ import click
 import orjson
 
 from liquidation.cli.answering import MODES, Answered, Ask, answered, in_process, over
-from liquidation.cli.options import address_option, connected, policy_of, rules_option, screen
+from liquidation.cli.options import (
+    address_option,
+    connected,
+    format_option,
+    policy_of,
+    rules_option,
+    screen,
+)
 from liquidation.cli.records import record
 from liquidation.cli.requests import Line, flags_given, from_flags, from_lines, request_options
 
@@ -37,14 +44,7 @@ Tell = Callable[[str], None]
     help="How the server is asked.  [default: stream for a file, unary for one request]",
 )
 @rules_option
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "jsonl"]),
-    default="table",
-    show_default=True,
-    help="For people, or for programs: one JSON object a line.",
-)
+@format_option("jsonl", help_="For people, or for programs: one JSON object a line.")
 @click.option(
     "--explain",
     is_flag=True,

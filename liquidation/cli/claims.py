@@ -8,7 +8,7 @@ from typing import Final
 import click
 import orjson
 
-from liquidation.cli.options import connected, screen, server_option
+from liquidation.cli.options import connected, format_option, screen, server_option
 from liquidation.cli.records import claim_json, claim_record_json
 from liquidation.cli.texts import Number, Utf8, moment, printable
 from liquidation.client import LiquidationRefused
@@ -36,14 +36,7 @@ def claims() -> None:
 @click.option("--account", type=Utf8(), metavar="ID", default="", help="Only those on an account.")
 @click.option("--liquidation-id", type=Number(), metavar="N", help="Only those on a liquidation.")
 @click.option("--state", type=click.Choice(_STATES), help="Only those in a state.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "jsonl"]),
-    default="table",
-    show_default=True,
-    help="For people, or for programs: one Claim a line.",
-)
+@format_option("jsonl", help_="For people, or for programs: one Claim a line.")
 def list_claims(
     address: str, account: str, liquidation_id: int | None, state: str | None, form: str
 ) -> None:
@@ -72,14 +65,7 @@ def list_claims(
 @click.option(
     "--request-id", type=Utf8(), metavar="ID", default="", help="By the id that the caller gave it."
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="For people, or for programs: the GetClaimResponse.",
-)
+@format_option("json", help_="For people, or for programs: the GetClaimResponse.")
 def show(claim_id: str, address: str, request_id: str, form: str) -> None:
     """One claim: what it takes, and all that happened to it, oldest first.
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 import orjson
 
-from liquidation.cli.options import screen
+from liquidation.cli.options import format_option, screen
 from liquidation.core.catalogue import OWN_WORDS, TABLE, Row
 
 __all__ = ["errors", "markdown"]
@@ -15,14 +15,7 @@ _COLUMNS: Final = ("Code", "HTTP", "gRPC", "Name", "Message", "Said", "When")
 
 
 @click.command(short_help="Every error code, and when it occurs.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json", "markdown"]),
-    default="table",
-    show_default=True,
-    help="For people, for programs, or as docs/errors.md has it.",
-)
+@format_option("json", "markdown", help_="For people, for programs, or as docs/errors.md has it.")
 def errors(form: str) -> None:
     """Every error code: its words, how it travels, and when this service says it.
 

@@ -4,11 +4,11 @@ A user never sees a traceback for what went wrong outside of the program: one li
 error says what and where.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -19,11 +19,14 @@ from liquidation.settings import DEFAULT_LISTEN, load_policy
 __all__ = [
     "address_option",
     "connected",
+    "format_option",
     "policy_of",
     "rules_option",
     "screen",
     "server_option",
 ]
+
+_C = TypeVar("_C", bound=Callable[..., Any])
 
 # How long one call of a command may take, in seconds.
 _TIMEOUT: Final = 30.0
@@ -52,6 +55,20 @@ server_option: Final = click.option(
     show_default=True,
     help="Ask the server there.",
 )
+
+
+def format_option(*for_programs: str, help_: str) -> Callable[[_C], _C]:
+    """`--format`: a table for people, which is the default, or one of the forms for programs."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(["table", *for_programs]),
+        default="table",
+        show_default=True,
+        help=help_,
+    )
+
+
 rules_option: Final = click.option(
     "--rules",
     type=click.Path(path_type=Path),

@@ -5,7 +5,14 @@ from pathlib import Path
 import click
 import orjson
 
-from liquidation.cli.options import address_option, connected, policy_of, rules_option, screen
+from liquidation.cli.options import (
+    address_option,
+    connected,
+    format_option,
+    policy_of,
+    rules_option,
+    screen,
+)
 from liquidation.cli.records import proto_json
 from liquidation.messages import value_of
 from liquidation.service.rules_servicer import rules_in_force
@@ -18,14 +25,7 @@ __all__ = ["rules"]
 @click.command(short_help="The rules in force, in order.")
 @address_option
 @rules_option
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="For people, or for programs: the GetRulesResponse.",
-)
+@format_option("json", help_="For people, or for programs: the GetRulesResponse.")
 def rules(address: str | None, rules: Path | None, form: str) -> None:
     """The rules in force: their order and modes, thresholds and limits.
 

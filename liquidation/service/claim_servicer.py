@@ -90,16 +90,12 @@ class _ClaimServicer:
         request = wire.parse(pb.BeginClaimRequest, data, self._max_request_bytes)
         if isinstance(request, Defect):
             return BeginText("", wire.unreadable(data, request), None)
-        lease = None
-        if request.HasField("lease_ttl"):
-            lease = (request.lease_ttl.seconds, request.lease_ttl.nanos)
-        return BeginText(request.request_id, wire.sent(request), lease)
+        return BeginText(request.request_id, wire.sent(request), _lease(request))
 
     async def renew(self, request: pb.RenewClaimRequest, call: Call) -> Message:
-        lease = None
-        if request.HasField("lease_ttl"):
-            lease = (request.lease_ttl.seconds, request.lease_ttl.nanos)
-        claim = await self._claims.renew(request.claim_id, request.fencing_token, lease, call)
+        claim = await self._claims.renew(
+            request.claim_id, request.fencing_token, _lease(request), call
+        )
         return pb.RenewClaimResponse(claim=_claim(claim))
 
     async def complete(self, request: pb.CompleteClaimRequest, call: Call) -> Message:
@@ -137,6 +133,12 @@ class _ClaimServicer:
         page = await self._claims.page(wanted, below, request.page_size)
         token = "" if page.next_below is None else rpc.page_token("below", page.next_below)
         return pb.ListClaimsResponse(claims=map(_claim, page.claims), next_page_token=token)
+
+
+def _lease(request: pb.BeginClaimRequest | pb.RenewClaimRequest) -> tuple[int, int] | None:
+    if not request.HasField("lease_ttl"):
+        return None
+    return request.lease_ttl.seconds, request.lease_ttl.nanos
 
 
 def _claim(claim: Claim) -> pb.Claim:

@@ -7,7 +7,7 @@ to be.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from liquidation.core.model import (
     ActiveClaim,
@@ -79,6 +79,12 @@ class StandingQuery:
     liquidation_id: int
     liquidator_id: str
     account_id: str = ""
+
+    @classmethod
+    def about(cls, terms: Terms, snapshot: Liquidation | None) -> Self:
+        """The question that a request asks by its terms and the snapshot that it brought."""
+        account_id = "" if snapshot is None else snapshot.account_id
+        return cls(terms.liquidation_id, terms.liquidator_id, account_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,6 @@ __all__ = ["SqliteStore"]
 _BUSY_S: Final = 1.0
 # How long a caller waits for a write, in seconds; then it is told that the store did not answer.
 _WRITE_S: Final = 2.0
-
 # How long closing waits for writes under way, in seconds.
 _CLOSE_S: Final = 10.0
 
@@ -107,11 +106,10 @@ class SqliteStore:
     async def begin(self, request: BeginRequest, decide: Callable[[Standing], Verdict]) -> Begun:
         # A refusal that brings no news needs no write. Whether the claim is granted is not told
         # from this look, but by the transaction below.
+        query = StandingQuery.about(request.terms, request.snapshot)
         with self._one_moment() as connection:
             known = sqlite_claim_rows.known(connection, request.request_id, self._clock)
-            standing = sqlite_liquidations.standing_of(
-                connection, sqlite_claims.query_of(request), self._clock
-            )
+            standing = sqlite_liquidations.standing_of(connection, query, self._clock)
         if known is not None:
             return known
         if not sqlite_claims.is_news(request.snapshot, standing):

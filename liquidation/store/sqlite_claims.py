@@ -34,7 +34,7 @@ from liquidation.store.sqlite_claim_rows import (
 )
 from liquidation.store.sqlite_liquidations import put, standing_of
 
-__all__ = ["begin", "end", "expire", "is_news", "purge", "query_of", "rebase_leases", "renew"]
+__all__ = ["begin", "end", "expire", "is_news", "purge", "rebase_leases", "renew"]
 
 _INSERT: Final = """
     INSERT INTO claim (claim_id, request_id, account_id, liquidation_id, revision, terms,
@@ -98,8 +98,9 @@ def begin(
     """Grants the claim, all in the transaction of the caller; see `Store.begin`."""
     stored = _put_snapshot(connection, request, clock)
     fresh = request.snapshot if stored is not None and stored.applied else None
+    query = StandingQuery.about(request.terms, request.snapshot)
     # Decided as if the slot were free: whether it is, the insert tells, and nothing else.
-    standing = replace(standing_of(connection, query_of(request), clock, fresh), active_claim=None)
+    standing = replace(standing_of(connection, query, clock, fresh), active_claim=None)
     verdict = decide(standing)
     account_id = _account_id(request, standing)
     expired: tuple[Claim, ...] = ()
@@ -132,15 +133,6 @@ def _put_snapshot(
         # Nothing was stored, and the rules refuse it as a liquidation that is not known.
         return None
     return stored
-
-
-def query_of(request: BeginRequest) -> StandingQuery:
-    """What a BeginRequest is about."""
-    return StandingQuery(
-        request.terms.liquidation_id,
-        request.terms.liquidator_id,
-        "" if request.snapshot is None else request.snapshot.account_id,
-    )
 
 
 def _account_id(request: BeginRequest, standing: Standing) -> str | None:

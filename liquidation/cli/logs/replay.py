@@ -9,7 +9,7 @@ import click
 import orjson
 
 from liquidation.cli.logs.reading import entries, is_stream, logs_argument
-from liquidation.cli.options import policy_of, screen
+from liquidation.cli.options import format_option, policy_of, screen
 from liquidation.core.numbers import plain
 from liquidation.logs.reader import Reader
 from liquidation.logs.replay import Direction, Flip, Replay, RulesInForce
@@ -40,14 +40,7 @@ _file: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
     show_default=True,
     help="How many flips are shown one by one.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="For people, or for programs: one JSON object.",
-)
+@format_option("json", help_="For people, or for programs: one JSON object.")
 def replay(
     *,
     paths: tuple[Path, ...],
