@@ -8,7 +8,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint types proto release-proto check bench torture rounds oracle format clean
+.PHONY: help run test lint types proto release-proto descriptor check bench torture rolling rounds oracle format clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ types: $(READY) ## Strict type check
 release-proto: $(READY) ## Make the API as it is what `buf breaking` guards
 	$(BIN)/buf build --exclude-source-info -o proto/released.binpb
 
+descriptor: $(READY) ## Build the descriptor set that Envoy reads
+	@mkdir -p build
+	$(BIN)/buf build --exclude-source-info -o build/liquidation.binpb
+
 proto: $(READY) ## Generate liquidation/v1 from proto/ again
 	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=. --pyi_out=. $(PROTOS)
 
@@ -51,6 +55,9 @@ torture: $(READY) ## Claims while servers are killed: 50,000 calls, 100 kills, a
 	$(BIN)/python -m tests.torture --operations 50000 --kills 100 $(ARGS)
 	$(BIN)/python -m tests.torture --operations 5000 --kills 10 --drop-index
 
+rolling: $(READY) ## Workers replaced one by one under load, 20 times
+	$(BIN)/python -m tests.rolling $(ARGS)
+
 rounds: $(READY) ## 64 claims at once on one account, 1000 times
 	LIQUIDATION_ROUNDS=1000 $(BIN)/python -m pytest -k 64_at_once tests/service/test_claims.py
 
@@ -64,5 +71,5 @@ $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[cli,report]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[cli,report,metrics,otel]' --group dev
 	@touch $@

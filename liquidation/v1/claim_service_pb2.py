@@ -22,48 +22,61 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from liquidation.v1 import liquidation_pb2 as liquidation_dot_v1_dot_liquidation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"liquidation/v1/claim_service.proto\x12\x0eliquidation.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a liquidation/v1/liquidation.proto\"\xa3\x03\n\x05\x43laim\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12)\n\x05terms\x18\x04 \x01(\x0b\x32\x1a.liquidation.v1.ClaimTerms\x12\x1c\n\x14liquidation_revision\x18\x05 \x01(\x03\x12\x15\n\rfencing_token\x18\x06 \x01(\x03\x12)\n\x05state\x18\x07 \x01(\x0e\x32\x1a.liquidation.v1.ClaimState\x12\x32\n\tpositions\x18\x08 \x03(\x0b\x32\x1f.liquidation.v1.ClaimedPosition\x12.\n\nbegin_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nend_reason\x18\x0c \x01(\t\"\xe2\x01\n\x11\x42\x65ginClaimRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05terms\x18\x02 \x01(\x0b\x32\x1a.liquidation.v1.ClaimTerms\x12\x30\n\x0bliquidation\x18\x03 \x01(\x0b\x32\x1b.liquidation.v1.Liquidation\x12.\n\nliquidator\x18\x04 \x01(\x0b\x32\x1a.liquidation.v1.Liquidator\x12,\n\tlease_ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"f\n\x12\x42\x65ginClaimResponse\x12$\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x15.liquidation.v1.Claim\x12*\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x18.liquidation.v1.Decision\"j\n\x11RenewClaimRequest\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\x15\n\rfencing_token\x18\x02 \x01(\x03\x12,\n\tlease_ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\":\n\x12RenewClaimResponse\x12$\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x15.liquidation.v1.Claim\"?\n\x14\x43ompleteClaimRequest\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\x15\n\rfencing_token\x18\x02 \x01(\x03\"=\n\x15\x43ompleteClaimResponse\x12$\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x15.liquidation.v1.Claim\"\\\n\x12\x43\x61ncelClaimRequest\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\x15\n\rfencing_token\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\";\n\x13\x43\x61ncelClaimResponse\x12$\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x15.liquidation.v1.Claim\"7\n\x0fGetClaimRequest\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x97\x01\n\nClaimEvent\x12\x0e\n\x06\x63hange\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06\x66orced\x18\x05 \x01(\x08\"e\n\x10GetClaimResponse\x12$\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x15.liquidation.v1.Claim\x12+\n\x07history\x18\x02 \x03(\x0b\x32\x1a.liquidation.v1.ClaimEvent\"\x91\x01\n\x11ListClaimsRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x16\n\x0eliquidation_id\x18\x02 \x01(\x03\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.liquidation.v1.ClaimState\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"T\n\x12ListClaimsResponse\x12%\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x15.liquidation.v1.Claim\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x90\x01\n\nClaimState\x12\x1b\n\x17\x43LAIM_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43LAIM_STATE_ACTIVE\x10\x01\x12\x19\n\x15\x43LAIM_STATE_COMPLETED\x10\x02\x12\x19\n\x15\x43LAIM_STATE_CANCELLED\x10\x03\x12\x17\n\x13\x43LAIM_STATE_EXPIRED\x10\x04\x32\x92\x04\n\x0c\x43laimService\x12S\n\nBeginClaim\x12!.liquidation.v1.BeginClaimRequest\x1a\".liquidation.v1.BeginClaimResponse\x12S\n\nRenewClaim\x12!.liquidation.v1.RenewClaimRequest\x1a\".liquidation.v1.RenewClaimResponse\x12\\\n\rCompleteClaim\x12$.liquidation.v1.CompleteClaimRequest\x1a%.liquidation.v1.CompleteClaimResponse\x12V\n\x0b\x43\x61ncelClaim\x12\".liquidation.v1.CancelClaimRequest\x1a#.liquidation.v1.CancelClaimResponse\x12M\n\x08GetClaim\x12\x1f.liquidation.v1.GetClaimRequest\x1a .liquidation.v1.GetClaimResponse\x12S\n\nListClaims\x12!.liquidation.v1.ListClaimsRequest\x1a\".liquidation.v1.ListClaimsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"liquidation/v1/claim_service.proto\x12\x0eliquidation.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a liquidation/v1/liquidation.proto\"\xa3\x03\n\x05\x43laim\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12)\n\x05terms\x18\x04 \x01(\x0b\x32\x1a.liquidation.v1.ClaimTerms\x12\x1c\n\x14liquidation_revision\x18\x05 \x01(\x03\x12\x15\n\rfencing_token\x18\x06 \x01(\x03\x12)\n\x05state\x18\x07 \x01(\x0e\x32\x1a.liquidation.v1.ClaimState\x12\x32\n\tpositions\x18\x08 \x03(\x0b\x32\x1f.liquidation.v1.ClaimedPosition\x12.\n\nbegin_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nend_reason\x18\x0c \x01(\t\"\xe2\x01\n\x11\x42\x65ginClaimRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x05terms\x18\x02 \x01(\x0b\x32\x1a.liquidation.v1.ClaimTerms\x12\x30\n\x0bliquidation\x18\x03 \x01(\x0b\x32\x1b.liquidation.v1.Liquidation\x12.\n\nliquidator\x18\x04 \x01(\x0b\x32\x1a.liquidation.v1.Liquidator\x12,\n\tlease_ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"f\n\x12\x42\x65ginClaimResponse\x12$\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x15.liquidation.v1.Claim\x12*\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x18.liquidation.v1.Decision\"j\n\x11RenewClaimRequest\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\x15\n\rfencing_token\x18\x02 \x01(\x03\x12,\n\tlease_ttl\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\":\n\x12RenewClaimResponse\x12$\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x15.liquidation.v1.Claim\"?\n\x14\x43ompleteClaimRequest\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\x15\n\rfencing_token\x18\x02 \x01(\x03\"=\n\x15\x43ompleteClaimResponse\x12$\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x15.liquidation.v1.Claim\"\\\n\x12\x43\x61ncelClaimRequest\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\x15\n\rfencing_token\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\";\n\x13\x43\x61ncelClaimResponse\x12$\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x15.liquidation.v1.Claim\"7\n\x0fGetClaimRequest\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x97\x01\n\nClaimEvent\x12\x0e\n\x06\x63hange\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0e\n\x06\x66orced\x18\x05 \x01(\x08\"e\n\x10GetClaimResponse\x12$\n\x05\x63laim\x18\x01 \x01(\x0b\x32\x15.liquidation.v1.Claim\x12+\n\x07history\x18\x02 \x03(\x0b\x32\x1a.liquidation.v1.ClaimEvent\"\x91\x01\n\x11ListClaimsRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x16\n\x0eliquidation_id\x18\x02 \x01(\x03\x12)\n\x05state\x18\x03 \x01(\x0e\x32\x1a.liquidation.v1.ClaimState\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"T\n\x12ListClaimsResponse\x12%\n\x06\x63laims\x18\x01 \x03(\x0b\x32\x15.liquidation.v1.Claim\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x90\x01\n\nClaimState\x12\x1b\n\x17\x43LAIM_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43LAIM_STATE_ACTIVE\x10\x01\x12\x19\n\x15\x43LAIM_STATE_COMPLETED\x10\x02\x12\x19\n\x15\x43LAIM_STATE_CANCELLED\x10\x03\x12\x17\n\x13\x43LAIM_STATE_EXPIRED\x10\x04\x32\x8a\x06\n\x0c\x43laimService\x12\x84\x01\n\nBeginClaim\x12!.liquidation.v1.BeginClaimRequest\x1a\".liquidation.v1.BeginClaimResponse\"/\x82\xd3\xe4\x93\x02)\"\x0f/v1/liquidation:\x05termsZ\x0f\"\n/v1/claims:\x01*\x12{\n\nRenewClaim\x12!.liquidation.v1.RenewClaimRequest\x1a\".liquidation.v1.RenewClaimResponse\"&\x82\xd3\xe4\x93\x02 \"\x1b/v1/claims/{claim_id}:renew:\x01*\x12\x87\x01\n\rCompleteClaim\x12$.liquidation.v1.CompleteClaimRequest\x1a%.liquidation.v1.CompleteClaimResponse\")\x82\xd3\xe4\x93\x02#\"\x1e/v1/claims/{claim_id}:complete:\x01*\x12\x7f\n\x0b\x43\x61ncelClaim\x12\".liquidation.v1.CancelClaimRequest\x1a#.liquidation.v1.CancelClaimResponse\"\'\x82\xd3\xe4\x93\x02!\"\x1c/v1/claims/{claim_id}:cancel:\x01*\x12\x81\x01\n\x08GetClaim\x12\x1f.liquidation.v1.GetClaimRequest\x1a .liquidation.v1.GetClaimResponse\"2\x82\xd3\xe4\x93\x02,\x12\x15/v1/claims/{claim_id}Z\x13\x12\x11/v1/claims:lookup\x12g\n\nListClaims\x12!.liquidation.v1.ListClaimsRequest\x1a\".liquidation.v1.ListClaimsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/claimsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'liquidation.v1.claim_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CLAIMSTATE']._serialized_start=1908
-  _globals['_CLAIMSTATE']._serialized_end=2052
-  _globals['_CLAIM']._serialized_start=154
-  _globals['_CLAIM']._serialized_end=573
-  _globals['_BEGINCLAIMREQUEST']._serialized_start=576
-  _globals['_BEGINCLAIMREQUEST']._serialized_end=802
-  _globals['_BEGINCLAIMRESPONSE']._serialized_start=804
-  _globals['_BEGINCLAIMRESPONSE']._serialized_end=906
-  _globals['_RENEWCLAIMREQUEST']._serialized_start=908
-  _globals['_RENEWCLAIMREQUEST']._serialized_end=1014
-  _globals['_RENEWCLAIMRESPONSE']._serialized_start=1016
-  _globals['_RENEWCLAIMRESPONSE']._serialized_end=1074
-  _globals['_COMPLETECLAIMREQUEST']._serialized_start=1076
-  _globals['_COMPLETECLAIMREQUEST']._serialized_end=1139
-  _globals['_COMPLETECLAIMRESPONSE']._serialized_start=1141
-  _globals['_COMPLETECLAIMRESPONSE']._serialized_end=1202
-  _globals['_CANCELCLAIMREQUEST']._serialized_start=1204
-  _globals['_CANCELCLAIMREQUEST']._serialized_end=1296
-  _globals['_CANCELCLAIMRESPONSE']._serialized_start=1298
-  _globals['_CANCELCLAIMRESPONSE']._serialized_end=1357
-  _globals['_GETCLAIMREQUEST']._serialized_start=1359
-  _globals['_GETCLAIMREQUEST']._serialized_end=1414
-  _globals['_CLAIMEVENT']._serialized_start=1417
-  _globals['_CLAIMEVENT']._serialized_end=1568
-  _globals['_GETCLAIMRESPONSE']._serialized_start=1570
-  _globals['_GETCLAIMRESPONSE']._serialized_end=1671
-  _globals['_LISTCLAIMSREQUEST']._serialized_start=1674
-  _globals['_LISTCLAIMSREQUEST']._serialized_end=1819
-  _globals['_LISTCLAIMSRESPONSE']._serialized_start=1821
-  _globals['_LISTCLAIMSRESPONSE']._serialized_end=1905
-  _globals['_CLAIMSERVICE']._serialized_start=2055
-  _globals['_CLAIMSERVICE']._serialized_end=2585
+  _globals['_CLAIMSERVICE'].methods_by_name['BeginClaim']._loaded_options = None
+  _globals['_CLAIMSERVICE'].methods_by_name['BeginClaim']._serialized_options = b'\202\323\344\223\002)\"\017/v1/liquidation:\005termsZ\017\"\n/v1/claims:\001*'
+  _globals['_CLAIMSERVICE'].methods_by_name['RenewClaim']._loaded_options = None
+  _globals['_CLAIMSERVICE'].methods_by_name['RenewClaim']._serialized_options = b'\202\323\344\223\002 \"\033/v1/claims/{claim_id}:renew:\001*'
+  _globals['_CLAIMSERVICE'].methods_by_name['CompleteClaim']._loaded_options = None
+  _globals['_CLAIMSERVICE'].methods_by_name['CompleteClaim']._serialized_options = b'\202\323\344\223\002#\"\036/v1/claims/{claim_id}:complete:\001*'
+  _globals['_CLAIMSERVICE'].methods_by_name['CancelClaim']._loaded_options = None
+  _globals['_CLAIMSERVICE'].methods_by_name['CancelClaim']._serialized_options = b'\202\323\344\223\002!\"\034/v1/claims/{claim_id}:cancel:\001*'
+  _globals['_CLAIMSERVICE'].methods_by_name['GetClaim']._loaded_options = None
+  _globals['_CLAIMSERVICE'].methods_by_name['GetClaim']._serialized_options = b'\202\323\344\223\002,\022\025/v1/claims/{claim_id}Z\023\022\021/v1/claims:lookup'
+  _globals['_CLAIMSERVICE'].methods_by_name['ListClaims']._loaded_options = None
+  _globals['_CLAIMSERVICE'].methods_by_name['ListClaims']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/claims'
+  _globals['_CLAIMSTATE']._serialized_start=1938
+  _globals['_CLAIMSTATE']._serialized_end=2082
+  _globals['_CLAIM']._serialized_start=184
+  _globals['_CLAIM']._serialized_end=603
+  _globals['_BEGINCLAIMREQUEST']._serialized_start=606
+  _globals['_BEGINCLAIMREQUEST']._serialized_end=832
+  _globals['_BEGINCLAIMRESPONSE']._serialized_start=834
+  _globals['_BEGINCLAIMRESPONSE']._serialized_end=936
+  _globals['_RENEWCLAIMREQUEST']._serialized_start=938
+  _globals['_RENEWCLAIMREQUEST']._serialized_end=1044
+  _globals['_RENEWCLAIMRESPONSE']._serialized_start=1046
+  _globals['_RENEWCLAIMRESPONSE']._serialized_end=1104
+  _globals['_COMPLETECLAIMREQUEST']._serialized_start=1106
+  _globals['_COMPLETECLAIMREQUEST']._serialized_end=1169
+  _globals['_COMPLETECLAIMRESPONSE']._serialized_start=1171
+  _globals['_COMPLETECLAIMRESPONSE']._serialized_end=1232
+  _globals['_CANCELCLAIMREQUEST']._serialized_start=1234
+  _globals['_CANCELCLAIMREQUEST']._serialized_end=1326
+  _globals['_CANCELCLAIMRESPONSE']._serialized_start=1328
+  _globals['_CANCELCLAIMRESPONSE']._serialized_end=1387
+  _globals['_GETCLAIMREQUEST']._serialized_start=1389
+  _globals['_GETCLAIMREQUEST']._serialized_end=1444
+  _globals['_CLAIMEVENT']._serialized_start=1447
+  _globals['_CLAIMEVENT']._serialized_end=1598
+  _globals['_GETCLAIMRESPONSE']._serialized_start=1600
+  _globals['_GETCLAIMRESPONSE']._serialized_end=1701
+  _globals['_LISTCLAIMSREQUEST']._serialized_start=1704
+  _globals['_LISTCLAIMSREQUEST']._serialized_end=1849
+  _globals['_LISTCLAIMSRESPONSE']._serialized_start=1851
+  _globals['_LISTCLAIMSRESPONSE']._serialized_end=1935
+  _globals['_CLAIMSERVICE']._serialized_start=2085
+  _globals['_CLAIMSERVICE']._serialized_end=2863
 # @@protoc_insertion_point(module_scope)

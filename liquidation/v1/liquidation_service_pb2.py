@@ -22,36 +22,47 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from liquidation.v1 import liquidation_pb2 as liquidation_dot_v1_dot_liquidation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(liquidation/v1/liquidation_service.proto\x12\x0eliquidation.v1\x1a liquidation/v1/liquidation.proto\"I\n\x15PutLiquidationRequest\x12\x30\n\x0bliquidation\x18\x01 \x01(\x0b\x32\x1b.liquidation.v1.Liquidation\"k\n\x16PutLiquidationResponse\x12\x30\n\x0bliquidation\x18\x01 \x01(\x0b\x32\x1b.liquidation.v1.Liquidation\x12\x0f\n\x07\x61pplied\x18\x02 \x01(\x08\x12\x0e\n\x06\x63losed\x18\x03 \x01(\x08\"V\n\x1b\x42\x61tchPutLiquidationsRequest\x12\x37\n\x08requests\x18\x01 \x03(\x0b\x32%.liquidation.v1.PutLiquidationRequest\"W\n\x1c\x42\x61tchPutLiquidationsResponse\x12\x37\n\x07results\x18\x01 \x03(\x0b\x32&.liquidation.v1.PutLiquidationResponse\"/\n\x15GetLiquidationRequest\x12\x16\n\x0eliquidation_id\x18\x01 \x01(\x03\"J\n\x16GetLiquidationResponse\x12\x30\n\x0bliquidation\x18\x01 \x01(\x0b\x32\x1b.liquidation.v1.Liquidation\"T\n\x17ListLiquidationsRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"f\n\x18ListLiquidationsResponse\x12\x31\n\x0cliquidations\x18\x01 \x03(\x0b\x32\x1b.liquidation.v1.Liquidation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x17\x43loseLiquidationRequest\x12\x16\n\x0eliquidation_id\x18\x01 \x01(\x03\"L\n\x18\x43loseLiquidationResponse\x12\x30\n\x0bliquidation\x18\x01 \x01(\x0b\x32\x1b.liquidation.v1.Liquidation2\x97\x04\n\x12LiquidationService\x12_\n\x0ePutLiquidation\x12%.liquidation.v1.PutLiquidationRequest\x1a&.liquidation.v1.PutLiquidationResponse\x12q\n\x14\x42\x61tchPutLiquidations\x12+.liquidation.v1.BatchPutLiquidationsRequest\x1a,.liquidation.v1.BatchPutLiquidationsResponse\x12_\n\x0eGetLiquidation\x12%.liquidation.v1.GetLiquidationRequest\x1a&.liquidation.v1.GetLiquidationResponse\x12\x65\n\x10ListLiquidations\x12\'.liquidation.v1.ListLiquidationsRequest\x1a(.liquidation.v1.ListLiquidationsResponse\x12\x65\n\x10\x43loseLiquidation\x12\'.liquidation.v1.CloseLiquidationRequest\x1a(.liquidation.v1.CloseLiquidationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(liquidation/v1/liquidation_service.proto\x12\x0eliquidation.v1\x1a\x1cgoogle/api/annotations.proto\x1a liquidation/v1/liquidation.proto\"I\n\x15PutLiquidationRequest\x12\x30\n\x0bliquidation\x18\x01 \x01(\x0b\x32\x1b.liquidation.v1.Liquidation\"k\n\x16PutLiquidationResponse\x12\x30\n\x0bliquidation\x18\x01 \x01(\x0b\x32\x1b.liquidation.v1.Liquidation\x12\x0f\n\x07\x61pplied\x18\x02 \x01(\x08\x12\x0e\n\x06\x63losed\x18\x03 \x01(\x08\"V\n\x1b\x42\x61tchPutLiquidationsRequest\x12\x37\n\x08requests\x18\x01 \x03(\x0b\x32%.liquidation.v1.PutLiquidationRequest\"W\n\x1c\x42\x61tchPutLiquidationsResponse\x12\x37\n\x07results\x18\x01 \x03(\x0b\x32&.liquidation.v1.PutLiquidationResponse\"/\n\x15GetLiquidationRequest\x12\x16\n\x0eliquidation_id\x18\x01 \x01(\x03\"J\n\x16GetLiquidationResponse\x12\x30\n\x0bliquidation\x18\x01 \x01(\x0b\x32\x1b.liquidation.v1.Liquidation\"T\n\x17ListLiquidationsRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"f\n\x18ListLiquidationsResponse\x12\x31\n\x0cliquidations\x18\x01 \x03(\x0b\x32\x1b.liquidation.v1.Liquidation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x17\x43loseLiquidationRequest\x12\x16\n\x0eliquidation_id\x18\x01 \x01(\x03\"L\n\x18\x43loseLiquidationResponse\x12\x30\n\x0bliquidation\x18\x01 \x01(\x0b\x32\x1b.liquidation.v1.Liquidation2\xfe\x05\n\x12LiquidationService\x12\xa3\x01\n\x0ePutLiquidation\x12%.liquidation.v1.PutLiquidationRequest\x1a&.liquidation.v1.PutLiquidationResponse\"B\x82\xd3\xe4\x93\x02<\x1a-/v1/liquidations/{liquidation.liquidation_id}:\x0bliquidation\x12\x97\x01\n\x14\x42\x61tchPutLiquidations\x12+.liquidation.v1.BatchPutLiquidationsRequest\x1a,.liquidation.v1.BatchPutLiquidationsResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/liquidations:batchPut:\x01*\x12\x8a\x01\n\x0eGetLiquidation\x12%.liquidation.v1.GetLiquidationRequest\x1a&.liquidation.v1.GetLiquidationResponse\")\x82\xd3\xe4\x93\x02#\x12!/v1/liquidations/{liquidation_id}\x12\x7f\n\x10ListLiquidations\x12\'.liquidation.v1.ListLiquidationsRequest\x1a(.liquidation.v1.ListLiquidationsResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/liquidations\x12\x99\x01\n\x10\x43loseLiquidation\x12\'.liquidation.v1.CloseLiquidationRequest\x1a(.liquidation.v1.CloseLiquidationResponse\"2\x82\xd3\xe4\x93\x02,\"\'/v1/liquidations/{liquidation_id}:close:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'liquidation.v1.liquidation_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PUTLIQUIDATIONREQUEST']._serialized_start=94
-  _globals['_PUTLIQUIDATIONREQUEST']._serialized_end=167
-  _globals['_PUTLIQUIDATIONRESPONSE']._serialized_start=169
-  _globals['_PUTLIQUIDATIONRESPONSE']._serialized_end=276
-  _globals['_BATCHPUTLIQUIDATIONSREQUEST']._serialized_start=278
-  _globals['_BATCHPUTLIQUIDATIONSREQUEST']._serialized_end=364
-  _globals['_BATCHPUTLIQUIDATIONSRESPONSE']._serialized_start=366
-  _globals['_BATCHPUTLIQUIDATIONSRESPONSE']._serialized_end=453
-  _globals['_GETLIQUIDATIONREQUEST']._serialized_start=455
-  _globals['_GETLIQUIDATIONREQUEST']._serialized_end=502
-  _globals['_GETLIQUIDATIONRESPONSE']._serialized_start=504
-  _globals['_GETLIQUIDATIONRESPONSE']._serialized_end=578
-  _globals['_LISTLIQUIDATIONSREQUEST']._serialized_start=580
-  _globals['_LISTLIQUIDATIONSREQUEST']._serialized_end=664
-  _globals['_LISTLIQUIDATIONSRESPONSE']._serialized_start=666
-  _globals['_LISTLIQUIDATIONSRESPONSE']._serialized_end=768
-  _globals['_CLOSELIQUIDATIONREQUEST']._serialized_start=770
-  _globals['_CLOSELIQUIDATIONREQUEST']._serialized_end=819
-  _globals['_CLOSELIQUIDATIONRESPONSE']._serialized_start=821
-  _globals['_CLOSELIQUIDATIONRESPONSE']._serialized_end=897
-  _globals['_LIQUIDATIONSERVICE']._serialized_start=900
-  _globals['_LIQUIDATIONSERVICE']._serialized_end=1435
+  _globals['_LIQUIDATIONSERVICE'].methods_by_name['PutLiquidation']._loaded_options = None
+  _globals['_LIQUIDATIONSERVICE'].methods_by_name['PutLiquidation']._serialized_options = b'\202\323\344\223\002<\032-/v1/liquidations/{liquidation.liquidation_id}:\013liquidation'
+  _globals['_LIQUIDATIONSERVICE'].methods_by_name['BatchPutLiquidations']._loaded_options = None
+  _globals['_LIQUIDATIONSERVICE'].methods_by_name['BatchPutLiquidations']._serialized_options = b'\202\323\344\223\002\036\"\031/v1/liquidations:batchPut:\001*'
+  _globals['_LIQUIDATIONSERVICE'].methods_by_name['GetLiquidation']._loaded_options = None
+  _globals['_LIQUIDATIONSERVICE'].methods_by_name['GetLiquidation']._serialized_options = b'\202\323\344\223\002#\022!/v1/liquidations/{liquidation_id}'
+  _globals['_LIQUIDATIONSERVICE'].methods_by_name['ListLiquidations']._loaded_options = None
+  _globals['_LIQUIDATIONSERVICE'].methods_by_name['ListLiquidations']._serialized_options = b'\202\323\344\223\002\022\022\020/v1/liquidations'
+  _globals['_LIQUIDATIONSERVICE'].methods_by_name['CloseLiquidation']._loaded_options = None
+  _globals['_LIQUIDATIONSERVICE'].methods_by_name['CloseLiquidation']._serialized_options = b'\202\323\344\223\002,\"\'/v1/liquidations/{liquidation_id}:close:\001*'
+  _globals['_PUTLIQUIDATIONREQUEST']._serialized_start=124
+  _globals['_PUTLIQUIDATIONREQUEST']._serialized_end=197
+  _globals['_PUTLIQUIDATIONRESPONSE']._serialized_start=199
+  _globals['_PUTLIQUIDATIONRESPONSE']._serialized_end=306
+  _globals['_BATCHPUTLIQUIDATIONSREQUEST']._serialized_start=308
+  _globals['_BATCHPUTLIQUIDATIONSREQUEST']._serialized_end=394
+  _globals['_BATCHPUTLIQUIDATIONSRESPONSE']._serialized_start=396
+  _globals['_BATCHPUTLIQUIDATIONSRESPONSE']._serialized_end=483
+  _globals['_GETLIQUIDATIONREQUEST']._serialized_start=485
+  _globals['_GETLIQUIDATIONREQUEST']._serialized_end=532
+  _globals['_GETLIQUIDATIONRESPONSE']._serialized_start=534
+  _globals['_GETLIQUIDATIONRESPONSE']._serialized_end=608
+  _globals['_LISTLIQUIDATIONSREQUEST']._serialized_start=610
+  _globals['_LISTLIQUIDATIONSREQUEST']._serialized_end=694
+  _globals['_LISTLIQUIDATIONSRESPONSE']._serialized_start=696
+  _globals['_LISTLIQUIDATIONSRESPONSE']._serialized_end=798
+  _globals['_CLOSELIQUIDATIONREQUEST']._serialized_start=800
+  _globals['_CLOSELIQUIDATIONREQUEST']._serialized_end=849
+  _globals['_CLOSELIQUIDATIONRESPONSE']._serialized_start=851
+  _globals['_CLOSELIQUIDATIONRESPONSE']._serialized_end=927
+  _globals['_LIQUIDATIONSERVICE']._serialized_start=930
+  _globals['_LIQUIDATIONSERVICE']._serialized_end=1696
 # @@protoc_insertion_point(module_scope)

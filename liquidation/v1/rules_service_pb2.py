@@ -22,47 +22,56 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from liquidation.v1 import errors_pb2 as liquidation_dot_v1_dot_errors__pb2
 from liquidation.v1 import liquidation_pb2 as liquidation_dot_v1_dot_liquidation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"liquidation/v1/rules_service.proto\x12\x0eliquidation.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a\x1bliquidation/v1/errors.proto\x1a liquidation/v1/liquidation.proto\"\xb1\x01\n\x11\x43heckClaimRequest\x12)\n\x05terms\x18\x01 \x01(\x0b\x32\x1a.liquidation.v1.ClaimTerms\x12\x30\n\x0bliquidation\x18\x02 \x01(\x0b\x32\x1b.liquidation.v1.Liquidation\x12.\n\nliquidator\x18\x03 \x01(\x0b\x32\x1a.liquidation.v1.Liquidator\x12\x0f\n\x07\x65xplain\x18\x04 \x01(\x08\"t\n\x12\x43heckClaimResponse\x12*\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x18.liquidation.v1.Decision\x12\x32\n\tpositions\x18\x02 \x03(\x0b\x32\x1f.liquidation.v1.ClaimedPosition\"{\n\x10\x43heckClaimResult\x12\x36\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\".liquidation.v1.CheckClaimResponseH\x00\x12%\n\x07refused\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"N\n\x17\x42\x61tchCheckClaimsRequest\x12\x33\n\x08requests\x18\x01 \x03(\x0b\x32!.liquidation.v1.CheckClaimRequest\"M\n\x18\x42\x61tchCheckClaimsResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .liquidation.v1.CheckClaimResult\"f\n\x18StreamCheckClaimsRequest\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\t\x12\x32\n\x07request\x18\x02 \x01(\x0b\x32!.liquidation.v1.CheckClaimRequest\"e\n\x19StreamCheckClaimsResponse\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\t\x12\x30\n\x06result\x18\x02 \x01(\x0b\x32 .liquidation.v1.CheckClaimResult\"\x17\n\x15ListErrorCodesRequest\"H\n\x16ListErrorCodesResponse\x12.\n\x0b\x65rror_codes\x18\x01 \x03(\x0b\x32\x19.liquidation.v1.ErrorCode\"\x11\n\x0fGetRulesRequest\"C\n\x0bRuleInForce\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12&\n\x04mode\x18\x02 \x01(\x0e\x32\x18.liquidation.v1.RuleMode\"K\n\tTierRules\x12\"\n\x04tier\x18\x01 \x01(\x0e\x32\x14.liquidation.v1.Tier\x12\x1a\n\x12min_claim_notional\x18\x02 \x01(\t\"\x9c\x02\n\x10GetRulesResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12(\n\x05tiers\x18\x02 \x03(\x0b\x32\x19.liquidation.v1.TierRules\x12*\n\x05rules\x18\x03 \x03(\x0b\x32\x1b.liquidation.v1.RuleInForce\x12\x34\n\x11\x64\x65\x66\x61ult_lease_ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x63laim_retention\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11max_request_bytes\x18\x06 \x01(\x05\x12\x1c\n\x14max_concurrent_calls\x18\x07 \x01(\x05*e\n\x08RuleMode\x12\x19\n\x15RULE_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11RULE_MODE_ENFORCE\x10\x01\x12\x14\n\x10RULE_MODE_SHADOW\x10\x02\x12\x11\n\rRULE_MODE_OFF\x10\x03\x32\xf3\x03\n\x17LiquidationRulesService\x12S\n\nCheckClaim\x12!.liquidation.v1.CheckClaimRequest\x1a\".liquidation.v1.CheckClaimResponse\x12\x65\n\x10\x42\x61tchCheckClaims\x12\'.liquidation.v1.BatchCheckClaimsRequest\x1a(.liquidation.v1.BatchCheckClaimsResponse\x12l\n\x11StreamCheckClaims\x12(.liquidation.v1.StreamCheckClaimsRequest\x1a).liquidation.v1.StreamCheckClaimsResponse(\x01\x30\x01\x12_\n\x0eListErrorCodes\x12%.liquidation.v1.ListErrorCodesRequest\x1a&.liquidation.v1.ListErrorCodesResponse\x12M\n\x08GetRules\x12\x1f.liquidation.v1.GetRulesRequest\x1a .liquidation.v1.GetRulesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"liquidation/v1/rules_service.proto\x12\x0eliquidation.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a\x1bliquidation/v1/errors.proto\x1a liquidation/v1/liquidation.proto\"\xb1\x01\n\x11\x43heckClaimRequest\x12)\n\x05terms\x18\x01 \x01(\x0b\x32\x1a.liquidation.v1.ClaimTerms\x12\x30\n\x0bliquidation\x18\x02 \x01(\x0b\x32\x1b.liquidation.v1.Liquidation\x12.\n\nliquidator\x18\x03 \x01(\x0b\x32\x1a.liquidation.v1.Liquidator\x12\x0f\n\x07\x65xplain\x18\x04 \x01(\x08\"t\n\x12\x43heckClaimResponse\x12*\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x18.liquidation.v1.Decision\x12\x32\n\tpositions\x18\x02 \x03(\x0b\x32\x1f.liquidation.v1.ClaimedPosition\"{\n\x10\x43heckClaimResult\x12\x36\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\".liquidation.v1.CheckClaimResponseH\x00\x12%\n\x07refused\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"N\n\x17\x42\x61tchCheckClaimsRequest\x12\x33\n\x08requests\x18\x01 \x03(\x0b\x32!.liquidation.v1.CheckClaimRequest\"M\n\x18\x42\x61tchCheckClaimsResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .liquidation.v1.CheckClaimResult\"f\n\x18StreamCheckClaimsRequest\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\t\x12\x32\n\x07request\x18\x02 \x01(\x0b\x32!.liquidation.v1.CheckClaimRequest\"e\n\x19StreamCheckClaimsResponse\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\t\x12\x30\n\x06result\x18\x02 \x01(\x0b\x32 .liquidation.v1.CheckClaimResult\"\x17\n\x15ListErrorCodesRequest\"H\n\x16ListErrorCodesResponse\x12.\n\x0b\x65rror_codes\x18\x01 \x03(\x0b\x32\x19.liquidation.v1.ErrorCode\"\x11\n\x0fGetRulesRequest\"C\n\x0bRuleInForce\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12&\n\x04mode\x18\x02 \x01(\x0e\x32\x18.liquidation.v1.RuleMode\"K\n\tTierRules\x12\"\n\x04tier\x18\x01 \x01(\x0e\x32\x14.liquidation.v1.Tier\x12\x1a\n\x12min_claim_notional\x18\x02 \x01(\t\"\xc4\x02\n\x10GetRulesResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12(\n\x05tiers\x18\x02 \x03(\x0b\x32\x19.liquidation.v1.TierRules\x12*\n\x05rules\x18\x03 \x03(\x0b\x32\x1b.liquidation.v1.RuleInForce\x12\x34\n\x11\x64\x65\x66\x61ult_lease_ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x63laim_retention\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11max_request_bytes\x18\x06 \x01(\x05\x12\x1c\n\x14max_concurrent_calls\x18\x07 \x01(\x05\x12&\n\x1eliquidator_requests_per_second\x18\x08 \x01(\x05*e\n\x08RuleMode\x12\x19\n\x15RULE_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11RULE_MODE_ENFORCE\x10\x01\x12\x14\n\x10RULE_MODE_SHADOW\x10\x02\x12\x11\n\rRULE_MODE_OFF\x10\x03\x32\x85\x05\n\x17LiquidationRulesService\x12\x90\x01\n\nCheckClaim\x12!.liquidation.v1.CheckClaimRequest\x1a\".liquidation.v1.CheckClaimResponse\";\x82\xd3\xe4\x93\x02\x35\"\x15/v1/liquidation:check:\x05termsZ\x15\"\x10/v1/claims:check:\x01*\x12\x8c\x01\n\x10\x42\x61tchCheckClaims\x12\'.liquidation.v1.BatchCheckClaimsRequest\x1a(.liquidation.v1.BatchCheckClaimsResponse\"%\x82\xd3\xe4\x93\x02\x1f\"\x1a/v1/liquidation:batchCheck:\x01*\x12l\n\x11StreamCheckClaims\x12(.liquidation.v1.StreamCheckClaimsRequest\x1a).liquidation.v1.StreamCheckClaimsResponse(\x01\x30\x01\x12x\n\x0eListErrorCodes\x12%.liquidation.v1.ListErrorCodesRequest\x1a&.liquidation.v1.ListErrorCodesResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/error_codes\x12`\n\x08GetRules\x12\x1f.liquidation.v1.GetRulesRequest\x1a .liquidation.v1.GetRulesResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/rulesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'liquidation.v1.rules_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RULEMODE']._serialized_start=1514
-  _globals['_RULEMODE']._serialized_end=1615
-  _globals['_CHECKCLAIMREQUEST']._serialized_start=175
-  _globals['_CHECKCLAIMREQUEST']._serialized_end=352
-  _globals['_CHECKCLAIMRESPONSE']._serialized_start=354
-  _globals['_CHECKCLAIMRESPONSE']._serialized_end=470
-  _globals['_CHECKCLAIMRESULT']._serialized_start=472
-  _globals['_CHECKCLAIMRESULT']._serialized_end=595
-  _globals['_BATCHCHECKCLAIMSREQUEST']._serialized_start=597
-  _globals['_BATCHCHECKCLAIMSREQUEST']._serialized_end=675
-  _globals['_BATCHCHECKCLAIMSRESPONSE']._serialized_start=677
-  _globals['_BATCHCHECKCLAIMSRESPONSE']._serialized_end=754
-  _globals['_STREAMCHECKCLAIMSREQUEST']._serialized_start=756
-  _globals['_STREAMCHECKCLAIMSREQUEST']._serialized_end=858
-  _globals['_STREAMCHECKCLAIMSRESPONSE']._serialized_start=860
-  _globals['_STREAMCHECKCLAIMSRESPONSE']._serialized_end=961
-  _globals['_LISTERRORCODESREQUEST']._serialized_start=963
-  _globals['_LISTERRORCODESREQUEST']._serialized_end=986
-  _globals['_LISTERRORCODESRESPONSE']._serialized_start=988
-  _globals['_LISTERRORCODESRESPONSE']._serialized_end=1060
-  _globals['_GETRULESREQUEST']._serialized_start=1062
-  _globals['_GETRULESREQUEST']._serialized_end=1079
-  _globals['_RULEINFORCE']._serialized_start=1081
-  _globals['_RULEINFORCE']._serialized_end=1148
-  _globals['_TIERRULES']._serialized_start=1150
-  _globals['_TIERRULES']._serialized_end=1225
-  _globals['_GETRULESRESPONSE']._serialized_start=1228
-  _globals['_GETRULESRESPONSE']._serialized_end=1512
-  _globals['_LIQUIDATIONRULESSERVICE']._serialized_start=1618
-  _globals['_LIQUIDATIONRULESSERVICE']._serialized_end=2117
+  _globals['_LIQUIDATIONRULESSERVICE'].methods_by_name['CheckClaim']._loaded_options = None
+  _globals['_LIQUIDATIONRULESSERVICE'].methods_by_name['CheckClaim']._serialized_options = b'\202\323\344\223\0025\"\025/v1/liquidation:check:\005termsZ\025\"\020/v1/claims:check:\001*'
+  _globals['_LIQUIDATIONRULESSERVICE'].methods_by_name['BatchCheckClaims']._loaded_options = None
+  _globals['_LIQUIDATIONRULESSERVICE'].methods_by_name['BatchCheckClaims']._serialized_options = b'\202\323\344\223\002\037\"\032/v1/liquidation:batchCheck:\001*'
+  _globals['_LIQUIDATIONRULESSERVICE'].methods_by_name['ListErrorCodes']._loaded_options = None
+  _globals['_LIQUIDATIONRULESSERVICE'].methods_by_name['ListErrorCodes']._serialized_options = b'\202\323\344\223\002\021\022\017/v1/error_codes'
+  _globals['_LIQUIDATIONRULESSERVICE'].methods_by_name['GetRules']._loaded_options = None
+  _globals['_LIQUIDATIONRULESSERVICE'].methods_by_name['GetRules']._serialized_options = b'\202\323\344\223\002\013\022\t/v1/rules'
+  _globals['_RULEMODE']._serialized_start=1584
+  _globals['_RULEMODE']._serialized_end=1685
+  _globals['_CHECKCLAIMREQUEST']._serialized_start=205
+  _globals['_CHECKCLAIMREQUEST']._serialized_end=382
+  _globals['_CHECKCLAIMRESPONSE']._serialized_start=384
+  _globals['_CHECKCLAIMRESPONSE']._serialized_end=500
+  _globals['_CHECKCLAIMRESULT']._serialized_start=502
+  _globals['_CHECKCLAIMRESULT']._serialized_end=625
+  _globals['_BATCHCHECKCLAIMSREQUEST']._serialized_start=627
+  _globals['_BATCHCHECKCLAIMSREQUEST']._serialized_end=705
+  _globals['_BATCHCHECKCLAIMSRESPONSE']._serialized_start=707
+  _globals['_BATCHCHECKCLAIMSRESPONSE']._serialized_end=784
+  _globals['_STREAMCHECKCLAIMSREQUEST']._serialized_start=786
+  _globals['_STREAMCHECKCLAIMSREQUEST']._serialized_end=888
+  _globals['_STREAMCHECKCLAIMSRESPONSE']._serialized_start=890
+  _globals['_STREAMCHECKCLAIMSRESPONSE']._serialized_end=991
+  _globals['_LISTERRORCODESREQUEST']._serialized_start=993
+  _globals['_LISTERRORCODESREQUEST']._serialized_end=1016
+  _globals['_LISTERRORCODESRESPONSE']._serialized_start=1018
+  _globals['_LISTERRORCODESRESPONSE']._serialized_end=1090
+  _globals['_GETRULESREQUEST']._serialized_start=1092
+  _globals['_GETRULESREQUEST']._serialized_end=1109
+  _globals['_RULEINFORCE']._serialized_start=1111
+  _globals['_RULEINFORCE']._serialized_end=1178
+  _globals['_TIERRULES']._serialized_start=1180
+  _globals['_TIERRULES']._serialized_end=1255
+  _globals['_GETRULESRESPONSE']._serialized_start=1258
+  _globals['_GETRULESRESPONSE']._serialized_end=1582
+  _globals['_LIQUIDATIONRULESSERVICE']._serialized_start=1688
+  _globals['_LIQUIDATIONRULESSERVICE']._serialized_end=2333
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,6 @@
 import datetime
 
+from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.rpc import status_pb2 as _status_pb2
 from liquidation.v1 import errors_pb2 as _errors_pb2
@@ -111,7 +112,7 @@ class TierRules(_message.Message):
     def __init__(self, tier: _Optional[_Union[_liquidation_pb2.Tier, str]] = ..., min_claim_notional: _Optional[str] = ...) -> None: ...
 
 class GetRulesResponse(_message.Message):
-    __slots__ = ("version", "tiers", "rules", "default_lease_ttl", "claim_retention", "max_request_bytes", "max_concurrent_calls")
+    __slots__ = ("version", "tiers", "rules", "default_lease_ttl", "claim_retention", "max_request_bytes", "max_concurrent_calls", "liquidator_requests_per_second")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TIERS_FIELD_NUMBER: _ClassVar[int]
     RULES_FIELD_NUMBER: _ClassVar[int]
@@ -119,6 +120,7 @@ class GetRulesResponse(_message.Message):
     CLAIM_RETENTION_FIELD_NUMBER: _ClassVar[int]
     MAX_REQUEST_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_CONCURRENT_CALLS_FIELD_NUMBER: _ClassVar[int]
+    LIQUIDATOR_REQUESTS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     version: str
     tiers: _containers.RepeatedCompositeFieldContainer[TierRules]
     rules: _containers.RepeatedCompositeFieldContainer[RuleInForce]
@@ -126,4 +128,5 @@ class GetRulesResponse(_message.Message):
     claim_retention: _duration_pb2.Duration
     max_request_bytes: int
     max_concurrent_calls: int
-    def __init__(self, version: _Optional[str] = ..., tiers: _Optional[_Iterable[_Union[TierRules, _Mapping]]] = ..., rules: _Optional[_Iterable[_Union[RuleInForce, _Mapping]]] = ..., default_lease_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., claim_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_request_bytes: _Optional[int] = ..., max_concurrent_calls: _Optional[int] = ...) -> None: ...
+    liquidator_requests_per_second: int
+    def __init__(self, version: _Optional[str] = ..., tiers: _Optional[_Iterable[_Union[TierRules, _Mapping]]] = ..., rules: _Optional[_Iterable[_Union[RuleInForce, _Mapping]]] = ..., default_lease_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., claim_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_request_bytes: _Optional[int] = ..., max_concurrent_calls: _Optional[int] = ..., liquidator_requests_per_second: _Optional[int] = ...) -> None: ...
