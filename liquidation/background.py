@@ -1,57 +1,159 @@
 """What goes on beside all calls: keeping health true, and settling claims whose lease is over."""
 
 import asyncio
-from typing import Final
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final
 
+import grpc
 from grpc_health.v1 import health, health_pb2
 
 from liquidation.claims import Claims
 from liquidation.logs.writer import DecisionLog
+from liquidation.metrics import Instruments
+from liquidation.reloading import Reloadable
 from liquidation.store.base import Store, StoreUnavailableError
 
-__all__ = ["StoreHealth", "settle_claims"]
+__all__ = ["LIVE", "PROBLEM_KEY", "Health", "HealthServicer", "settle_claims"]
 
 # How often the store is asked whether it answers, in seconds.
-_PROBE_S: Final = 1.0
+_PROBE_S: Final = 0.5
 # How often leases that ran out are written down, in seconds; they are over before that.
 _SETTLE_S: Final = 1.0
 
+# How long a caller who watches an entry may take to hear that the server ends, in seconds.
+_LISTEN_S: Final = 0.5
 
-class StoreHealth:
-    """Keeps the health of all services true: serving exactly while the store answers."""
+# The health entry of the process itself, for those who restart one that hangs.
+LIVE: Final = "live"
+_STORE: Final = "store"
+# The trailing metadata of a health check in which each problem is told.
+PROBLEM_KEY: Final = "liquidation-problem"
+# Characters of a problem that are told there.
+_LONGEST_PROBLEM: Final = 200
+
+_SERVING: Final = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class _Watch:
+    """A caller who watches an entry, and whether they know that it does not serve."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._knows = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    async def write(self, response: health_pb2.HealthCheckResponse) -> None:
+        """Tells the caller; it is all that the servicer does with a context."""
+        await self._context.write(response)
+        if response.status == _SERVING:
+            self._knows.clear()
+        else:
+            self._knows.set()
+
+    async def end(self) -> None:
+        """Ends the watch once the caller knows, or does not listen."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LISTEN_S):
+                await self._knows.wait()
+        if self.task is not None:
+            self.task.cancel()
+
+
+class HealthServicer(health.aio.HealthServicer):
+    """The standard health service; a check also tells what is wrong, in its trailing metadata."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.problems: dict[str, str] = {}
+        self._watches: set[_Watch] = set()
+        self._ended = False
+
+    async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
+        """The status of one entry, and every problem that there is."""
+        context.set_trailing_metadata(
+            tuple((PROBLEM_KEY, _header(*each)) for each in self.problems.items())
+        )
+        return await super().Check(request, context)
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 - gRPC's name
+        """The status of one entry, and each change of it, until the server drains."""
+        watch = _Watch(context)
+        as_context: Any = watch
+        watch.task = asyncio.ensure_future(super().Watch(request, as_context))
+        self._watches.add(watch)
+        try:
+            await watch.task
+        except asyncio.CancelledError:
+            if not self._ended:
+                raise
+            context.set_code(grpc.StatusCode.UNAVAILABLE)
+            context.set_details("The server ends.")
+        finally:
+            self._watches.discard(watch)
+
+    async def end(self) -> None:
+        """Tells everybody that nothing is served any more, and ends all watches.
+
+        Clients that look after their channels' health keep one open for as long as they live.
+        """
+        await self.enter_graceful_shutdown()
+        self._ended = True
+        await asyncio.gather(*(watch.end() for watch in self._watches))
+
+
+def _header(name: str, problem: str) -> str:
+    """A problem as the value of a header: one line of printable ASCII."""
+    line = " ".join(f"{name}: {problem}".split())
+    printable = "".join(each if each.isprintable() else "?" for each in line)
+    return printable.encode("ascii", "replace").decode()[:_LONGEST_PROBLEM]
+
+
+class Health:
+    """Keeps every entry of health true.
+
+    The services and the overall entry serve exactly while the store answers. `store`, and each file
+    that is read again when it changes, have an entry of their own, which turns with that one alone.
+    """
 
     def __init__(
         self,
         store: Store,
-        servicer: health.aio.HealthServicer,
+        files: Sequence[Reloadable],
+        servicer: HealthServicer,
         services: list[str],
         log: DecisionLog,
+        instruments: Instruments,
     ) -> None:
-        """`services` are the names with an entry of their own; the overall one comes with them."""
+        """`services` are the names of the services, each of which has an entry."""
         self._store = store
+        self._files = files
         self._servicer = servicer
-        self._names = [*services, health.OVERALL_HEALTH]
+        self._services = [*services, health.OVERALL_HEALTH]
         self._log = log
-        self._serving: bool | None = None
+        self._instruments = instruments
+        self._shown: dict[str, bool] = {}
 
     async def refresh(self) -> None:
-        """Asks the store once; tells callers and the log where the answer has changed."""
+        """Asks the store once, and looks at the files; tells what has changed."""
         problem = ""
         try:
             await self._store.probe()
+            self._instruments.claims_active(await self._store.count_active())
         except StoreUnavailableError as error:
             problem = str(error)
-        serving = not problem
-        if serving is self._serving:
-            return
-        states = health_pb2.HealthCheckResponse
-        for name in self._names:
-            await self._servicer.set(name, states.SERVING if serving else states.NOT_SERVING)
-        if not serving:
-            self._log.note("error", "store_unavailable", problem=problem)
-        elif self._serving is False:
+        if problem and self._shown.get(_STORE, True):
+            self._log.store_failed(problem)
+        elif not problem and self._shown.get(_STORE) is False:
             self._log.note("info", "store_available")
-        self._serving = serving
+        for name in self._services:
+            await self._show(name, serving=not problem)
+        self._instruments.serves(not problem)
+        await self._show(LIVE, serving=True)
+        await self._tell(_STORE, problem)
+        for each in self._files:
+            await self._tell(each.name, each.problem)
 
     async def run(self) -> None:
         """Asks again and again, until it is cancelled."""
@@ -62,6 +164,18 @@ class StoreHealth:
             except Exception as error:  # noqa: BLE001 - the background goes on, the fault is told
                 self._log.fault("", error)
 
+    async def _tell(self, name: str, problem: str) -> None:
+        if problem:
+            self._servicer.problems[name] = problem
+        else:
+            self._servicer.problems.pop(name, None)
+        await self._show(name, serving=not problem)
+
+    async def _show(self, name: str, *, serving: bool) -> None:
+        if self._shown.get(name) is not serving:
+            self._shown[name] = serving
+            await self._servicer.set(name, _SERVING if serving else _NOT_SERVING)
+
 
 async def settle_claims(claims: Claims, log: DecisionLog) -> None:
     """Tells leases that ran out and forgets old claims, in rounds, until it is cancelled."""
@@ -69,7 +183,7 @@ async def settle_claims(claims: Claims, log: DecisionLog) -> None:
         try:
             await claims.settle()
         except StoreUnavailableError as error:
-            log.note("warning", "settling_failed", problem=str(error))
+            log.store_failed(str(error), "settling_failed")
         except Exception as error:  # noqa: BLE001 - the background goes on, and the fault is told
             log.fault("", error)
         await asyncio.sleep(_SETTLE_S)

@@ -21,12 +21,12 @@ from liquidation.core.model import (
     Standing,
     Verdict,
 )
-from liquidation.core.policy import Policy
+from liquidation.core.policy import Rulebook
 from liquidation.core.record import Record
 from liquidation.core.rules import slot_taken, wrong_format
 from liquidation.core.texts import Sent
-from liquidation.desk import Answer
-from liquidation.failures import ABANDONED, FAULT, refusal_of
+from liquidation.desk import Admit, Answer
+from liquidation.failures import ABANDONED, FAULT, compared, refusal_of
 from liquidation.logs.lines import (
     Call,
     change_fields,
@@ -85,7 +85,7 @@ class Claims:
     def __init__(
         self,
         store: Store,
-        policy: Policy,
+        rules: Callable[[], Rulebook],
         log: DecisionLog,
         register: Register,
         new_id: Callable[[], str],
@@ -93,25 +93,28 @@ class Claims:
         monotonic_ns: Callable[[], int],
     ) -> None:
         self._store = store
-        self._policy = policy
+        self._rules = rules
         self._log = log
         self._register = register
         self._new_id = new_id
         self._new_claim_id = new_claim_id
         self._monotonic_ns = monotonic_ns
 
-    async def begin(
-        self, begin: BeginText, call: Call, not_admitted: Refusal | None = None
-    ) -> Granted | Answer:
-        """Grants the claim, gives the one that the request_id got before, or says why not."""
-        work = _Begin(self._new_id(), begin, Intake(defects=begin.sent.defects))
+    async def begin(self, begin: BeginText, call: Call, admit: Admit) -> Granted | Answer:
+        """Grants the claim, gives the one that the request_id got before, or says why not.
+
+        What `admit` has something against is refused for that, and not looked at.
+        """
+        work = self._work(begin)
         try:
-            outside = ABANDONED if call.abandoned() else not_admitted
+            outside = ABANDONED if call.abandoned() else admit(begin.sent)
             if outside is not None:
                 return self._refused(work, call, outside)
             work.read()
             if work.intake.terms is None or begin.sent.unknown_fields:
-                return self._answered(work, call, await self._decide_only(work))
+                verdict = await self._decide_only(work)
+                self._compare(work)
+                return self._answered(work, call, verdict)
             request = self._begin_request(work)
             begun = await self._store.begin(request, lambda found: self._decide(work, found))
         except Exception as error:  # noqa: BLE001 - the last line of defence, told in full
@@ -128,7 +131,7 @@ class Claims:
             StoreUnavailableError: the store did not answer.
         """
         _require(claim_id, leases.lease_defects(lease))
-        lease_us = leases.lease_us(lease, self._policy.claims.default_lease_ttl_s)
+        lease_us = leases.lease_us(lease, self._rules().policy.claims.default_lease_ttl_s)
         changed = await self._store.renew(claim_id, token, lease_us)
         asked = {"claim_id": claim_id, "fencing_token": str(token), "lease_us": lease_us}
         return self._changed("renew", changed, claim_id, token, ClaimState.ACTIVE, asked, call)
@@ -193,7 +196,7 @@ class Claims:
         """
         for claim in await self._store.expire(_ROUND):
             self._tell_expired(claim)
-        retention_us = self._policy.claims.retention_s * 1_000_000
+        retention_us = self._rules().policy.claims.retention_s * 1_000_000
         while await self._store.purge(retention_us, _ROUND) == _ROUND:
             continue
 
@@ -214,7 +217,7 @@ class Claims:
 
     def _decide(self, work: "_Begin", standing: Standing | None) -> Verdict:
         unknown = work.begin.sent.unknown_fields
-        work.case = assemble(self._policy, work.intake, standing, unknown)
+        work.case = assemble(work.rules.policy, work.intake, standing, unknown)
         return decide(work.case)
 
     def _begin_request(self, work: "_Begin") -> BeginRequest:
@@ -225,7 +228,9 @@ class Claims:
             decision_id=work.decision_id,
             terms=work.intake.terms,
             snapshot=work.intake.snapshot,
-            lease_us=leases.lease_us(work.begin.lease, self._policy.claims.default_lease_ttl_s),
+            lease_us=leases.lease_us(
+                work.begin.lease, work.rules.policy.claims.default_lease_ttl_s
+            ),
         )
 
     def _begun(self, work: "_Begin", begun: Begun, call: Call) -> Granted | Answer:
@@ -234,20 +239,34 @@ class Claims:
         if begun.put is not None and begun.put.opened:
             self._register.opened(begun.put.liquidation, call)
         verdict = begun.verdict
+        if begun.claim is None and verdict.accepted:
+            # Rule 8 is not enforced; the store's one slot an account is, always.
+            taken = replace(verdict, refusal=slot_taken(begun.standing))
+            return self._answered(work, call, taken)
+        self._compare(work)
         if begun.claim is None:
-            if verdict.accepted:
-                # Rule 8 is not enforced; the store's one slot an account is, always.
-                verdict = replace(verdict, refusal=slot_taken(begun.standing))
             return self._answered(work, call, verdict)
         if begun.known and begun.claim.terms != work.intake.terms:
             refusal = leases.duplicate_request(begun.claim)
-            return self._answered(work, call, Verdict(refusal, self._policy.version))
+            return self._refused(work, call, refusal)
         work.decision_id = begun.decision_id
         answer = self._answered(work, call, verdict, begun.claim, known=begun.known)
         return Granted(begun.claim, answer)
 
+    def fault(self, begin: BeginText, call: Call, error: Exception) -> Answer:
+        """Refuses with -1000 because of an error that is ours; its traceback goes to the log."""
+        work = self._work(begin)
+        return self._refused(work, call, refusal_of(error, self._log, work.decision_id))
+
+    def _compare(self, work: "_Begin") -> None:
+        candidate = work.rules.candidate
+        work.candidate = compared(work.case, candidate, self._log, work.decision_id)
+
+    def _work(self, begin: BeginText) -> "_Begin":
+        return _Begin(self._new_id(), self._rules(), begin, Intake(defects=begin.sent.defects))
+
     def _refused(self, work: "_Begin", call: Call, refusal: Refusal) -> Answer:
-        return self._answered(work, call, Verdict(refusal, self._policy.version))
+        return self._answered(work, call, Verdict(refusal, work.rules.policy.version))
 
     def _answered(
         self,
@@ -266,7 +285,7 @@ class Claims:
         # A claim that was known is not decided again: the line of its decision has the request.
         case = None if known else work.case
         record = work.begin.record() | request_record(sent, work.intake, case)
-        self._log.claim(verdict, fields, record)
+        self._log.claim(verdict, fields, record, work.candidate)
         return Answer(work.decision_id, verdict)
 
     def _changed(
@@ -304,7 +323,7 @@ class Claims:
         *,
         known: bool = False,
     ) -> None:
-        version = self._policy.version
+        version = self._rules().policy.version
         fields = change_fields(decision_id or self._new_id(), call, claim, version)
         fields |= call.fields(self._monotonic_ns()) | claim_fields(change, claim)
         fields["known"] = known
@@ -313,12 +332,14 @@ class Claims:
 
 @dataclass(slots=True)
 class _Begin:
-    """One BeginClaim on its way to an answer."""
+    """One BeginClaim on its way to an answer, by the rules in force when it was taken up."""
 
     decision_id: str
+    rules: Rulebook
     begin: BeginText
     intake: Intake
     case: Case | None = None
+    candidate: Verdict | None = None
 
     def read(self) -> None:
         """Reads the request; its own fields and those of the claim are told together."""

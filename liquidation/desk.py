@@ -12,14 +12,17 @@ from typing import Final
 from liquidation.core.decide import assemble, decide
 from liquidation.core.intake import Intake, read_request
 from liquidation.core.model import Case, Refusal, Standing, Verdict
-from liquidation.core.policy import Policy
+from liquidation.core.policy import Rulebook
 from liquidation.core.texts import Sent
-from liquidation.failures import ABANDONED, FAULT, refusal_of
+from liquidation.failures import ABANDONED, FAULT, compared, refusal_of
 from liquidation.logs.lines import Call, decision_fields, request_record
 from liquidation.logs.writer import DecisionLog
 from liquidation.store.base import StandingQuery, Store
 
-__all__ = ["Answer", "Desk"]
+__all__ = ["Admit", "Answer", "Desk"]
+
+# Why a request is not to be decided, for a reason that lies outside of the rules; None to go on.
+Admit = Callable[[Sent], Refusal | None]
 
 # Requests of a batch that are decided before other calls get their turn.
 _TURN: Final = 32
@@ -33,39 +36,39 @@ class Answer:
     verdict: Verdict
 
 
+def _admit_all(_: Sent) -> Refusal | None:
+    return None
+
+
 class Desk:
-    """Decides claims. Store, log, ids and the monotonic clock are passed in."""
+    """Decides claims. Store, rules, log, ids and the monotonic clock are passed in."""
 
     def __init__(
         self,
         store: Store,
-        policy: Policy,
+        rules: Callable[[], Rulebook],
         log: DecisionLog,
         new_id: Callable[[], str],
         monotonic_ns: Callable[[], int],
     ) -> None:
+        """`rules` are asked for once a request, so each is decided by one version of them."""
         self._store = store
-        self._policy = policy
+        self._rules = rules
         self._log = log
         self._new_id = new_id
         self._monotonic_ns = monotonic_ns
 
-    @property
-    def policy(self) -> Policy:
-        """The rules in force."""
-        return self._policy
-
-    async def check(self, sent: Sent, call: Call, not_admitted: Refusal | None = None) -> Answer:
+    async def check(self, sent: Sent, call: Call, admit: Admit = _admit_all) -> Answer:
         """The answer to one request; see `check_all`."""
-        (answer,) = await self.check_all((sent,), call, not_admitted)
+        (answer,) = await self.check_all((sent,), call, admit)
         return answer
 
     async def check_all(
-        self, requests: Sequence[Sent], call: Call, not_admitted: Refusal | None = None
+        self, requests: Sequence[Sent], call: Call, admit: Admit = _admit_all
     ) -> list[Answer]:
         """The answers to many requests, in order; none of them changes another's.
 
-        With `not_admitted` all are refused for that reason, which lies outside of them.
+        What `admit` has something against is refused for that, and not decided.
 
         Raises:
             asyncio.CancelledError: the caller is gone; what was not decided is logged as such.
@@ -76,31 +79,31 @@ class Desk:
                 if start:
                     await asyncio.sleep(0)
                 turn = requests[start : start + _TURN]
-                outside = ABANDONED if call.abandoned() else not_admitted
-                if outside is not None:
-                    answers += [self._refuse(each, call, outside) for each in turn]
-                else:
-                    answers += await self._decide_all(turn, call)
+                answers += await self._decide_all([self._work(each) for each in turn], call, admit)
         except asyncio.CancelledError:
             for each in requests[len(answers) :]:
-                self._refuse(each, call, ABANDONED)
+                self._refuse(self._work(each), call, ABANDONED)
             raise
         return answers
 
     def fault(self, sent: Sent, call: Call, error: Exception) -> Answer:
         """Refuses with -1000 because of an error that is ours; its traceback goes to the log."""
-        work = _Work(self._new_id(), sent, Intake(defects=sent.defects))
-        work.verdict = self._undecided(refusal_of(error, self._log, work.decision_id))
+        work = self._work(sent)
+        return self._refuse(work, call, refusal_of(error, self._log, work.decision_id))
+
+    def _work(self, sent: Sent) -> "_Work":
+        return _Work(self._new_id(), self._rules(), sent, Intake(defects=sent.defects))
+
+    def _refuse(self, work: "_Work", call: Call, refusal: Refusal) -> Answer:
+        work.verdict = work.undecided(refusal)
         return self._answer(work, call)
 
-    def _refuse(self, sent: Sent, call: Call, refusal: Refusal) -> Answer:
-        work = _Work(self._new_id(), sent, Intake(defects=sent.defects))
-        work.verdict = self._undecided(refusal)
-        return self._answer(work, call)
-
-    async def _decide_all(self, requests: Sequence[Sent], call: Call) -> list[Answer]:
-        works = [_Work(self._new_id(), sent, Intake(defects=sent.defects)) for sent in requests]
+    async def _decide_all(self, works: Sequence["_Work"], call: Call, admit: Admit) -> list[Answer]:
+        abandoned = call.abandoned()
         for work in works:
+            outside = ABANDONED if abandoned else admit(work.sent)
+            if outside is not None:
+                work.verdict = work.undecided(outside)
             self._guarded(work, self._read)
         await self._look_up([work for work in works if work.intake.terms is not None])
         for work in works:
@@ -114,7 +117,7 @@ class Desk:
         try:
             step(work)
         except Exception as error:  # noqa: BLE001 - the last line of defence, told in full
-            work.verdict = self._undecided(refusal_of(error, self._log, work.decision_id))
+            work.verdict = work.undecided(refusal_of(error, self._log, work.decision_id))
 
     def _read(self, work: "_Work") -> None:
         if work.sent.request is not None:
@@ -140,32 +143,40 @@ class Desk:
                 work.standing = standing
 
     def _decide(self, work: "_Work") -> None:
-        work.case = assemble(self._policy, work.intake, work.standing, work.sent.unknown_fields)
+        policy = work.rules.policy
+        work.case = assemble(policy, work.intake, work.standing, work.sent.unknown_fields)
         verdict = decide(work.case, explain=work.sent.explain)
         if verdict.accepted and work.store_refusal is not None:
             # The rules that need no store have nothing against it; the others could not be asked.
             verdict = replace(verdict, refusal=work.store_refusal)
         work.verdict = verdict
-
-    def _undecided(self, refusal: Refusal) -> Verdict:
-        return Verdict(refusal, self._policy.version)
+        if work.store_refusal is None:
+            candidate = work.rules.candidate
+            work.candidate = compared(work.case, candidate, self._log, work.decision_id)
 
     def _answer(self, work: "_Work", call: Call) -> Answer:
-        verdict = work.verdict or self._undecided(FAULT)
+        verdict = work.verdict or work.undecided(FAULT)
         fields = decision_fields(work.decision_id, work.sent, work.intake, verdict, call)
         fields |= call.fields(self._monotonic_ns())
-        self._log.decision(verdict, fields, request_record(work.sent, work.intake, work.case))
+        record = request_record(work.sent, work.intake, work.case)
+        self._log.decision(verdict, fields, record, work.candidate)
         return Answer(work.decision_id, verdict)
 
 
 @dataclass(slots=True)
 class _Work:
-    """One request on its way to a verdict."""
+    """One request on its way to a verdict, by the rules that were in force when it was taken up."""
 
     decision_id: str
+    rules: Rulebook
     sent: Sent
     intake: Intake
     standing: Standing | None = None
     store_refusal: Refusal | None = None
     case: Case | None = None
     verdict: Verdict | None = None
+    candidate: Verdict | None = None
+
+    def undecided(self, refusal: Refusal) -> Verdict:
+        """The verdict where the rules were not asked."""
+        return Verdict(refusal, self.rules.policy.version)

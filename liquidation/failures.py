@@ -3,12 +3,14 @@
 from typing import Final
 
 from liquidation.core import catalogue
-from liquidation.core.model import Refusal
+from liquidation.core.decide import second_opinion
+from liquidation.core.model import Case, Refusal, Verdict
+from liquidation.core.policy import Policy
 from liquidation.core.rules import RETRY_AFTER_S
 from liquidation.logs.writer import DecisionLog
 from liquidation.store.base import StoreUnavailableError
 
-__all__ = ["ABANDONED", "FAULT", "STORE_NOT_REACHED", "refusal_of"]
+__all__ = ["ABANDONED", "FAULT", "STORE_NOT_REACHED", "compared", "refusal_of"]
 
 # Refusals that stand for no rule.
 STORE_NOT_REACHED: Final = Refusal(catalogue.STORE_NOT_REACHED, retry_after_s=RETRY_AFTER_S)
@@ -23,8 +25,24 @@ def refusal_of(error: Exception, log: DecisionLog, *decision_ids: str) -> Refusa
     Everything else is a fault of ours, -1000, and told with its traceback under each decision's id.
     """
     if isinstance(error, StoreUnavailableError):
-        log.note("warning", "store_failed", decision_id=decision_ids[0], problem=str(error))
+        log.store_failed(str(error), "store_failed", decision_id=decision_ids[0])
         return STORE_NOT_REACHED
     for decision_id in decision_ids:
         log.fault(decision_id, error)
     return FAULT
+
+
+def compared(
+    case: Case | None, candidate: Policy | None, log: DecisionLog, decision_id: str
+) -> Verdict | None:
+    """What the candidate says of the case; None where there is none of either.
+
+    Nothing is decided by a candidate, so a fault in asking it is told, and changes nothing.
+    """
+    if case is None or candidate is None:
+        return None
+    try:
+        return second_opinion(case, candidate)
+    except Exception as error:  # noqa: BLE001 - as said above
+        log.fault(decision_id, error)
+        return None

@@ -1,66 +1,57 @@
-"""Builds the server and runs it: listeners, health, reflection, drain."""
+"""Runs the server: its parts in order, its signals, and its drain."""
 
 import asyncio
 import os
-import secrets
 import signal
 import sys
 import threading
 import time
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import count
-from pathlib import Path
+from multiprocessing.connection import Connection
 from typing import Any, Final
 
 import grpc
 import orjson
-from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2_grpc
 
-from liquidation.background import StoreHealth, settle_claims
-from liquidation.claims import Claims
-from liquidation.core.policy import Policy, policy_record
-from liquidation.desk import Desk
-from liquidation.logs.masking import Masking, Sampling
-from liquidation.logs.sink import LogSink, Turns
+from liquidation import logbook, transport
+from liquidation.addresses import parse_address
+from liquidation.background import Health, HealthServicer, settle_claims
+from liquidation.changes import Changes
+from liquidation.configuration import Configuration, InForce
+from liquidation.listeners import ListenError, owned, require_encryption
 from liquidation.logs.writer import DecisionLog
-from liquidation.register import Register
-from liquidation.service.claim_servicer import claim_service
+from liquidation.metrics import Instruments, new_metrics
+from liquidation.reloading import watch
+from liquidation.service.door import Metadata, trace_id_of
 from liquidation.service.guards import Guard
-from liquidation.service.liquidation_servicer import liquidation_service
-from liquidation.service.rpc import PlainCalls, Service, Unfinished
-from liquidation.service.rules_servicer import rules_service
+from liquidation.services import Services, put_together
 from liquidation.settings import Settings
-from liquidation.store.base import Store, StoreError
+from liquidation.store.base import Store
 from liquidation.store.clock import HostClock
 from liquidation.store.sqlite import SqliteStore
 
 __all__ = [
-    "ListenError",
     "Sidecar",
-    "StoreError",
-    "Worker",
+    "StartError",
     "end_on_signal",
+    "held",
     "print_serving",
     "serve",
+    "serving_facts",
     "sidecar",
 ]
 
-# How long calls in progress may take to end once the server drains, in seconds.
-DRAIN_S: Final = 10.0
-# How long the log may take to be written out at the end, in seconds.
-_LOG_PATIENCE_S: Final = 5.0
-# A request over the service's own limit gets -1005 and its log line; only one that is several times
-# larger is cut off by gRPC itself.
-_TRANSPORT_FACTOR: Final = 4
+_OTLP: Final = "otlp"
+# How long it takes at most until clients know that their connection ends, in seconds.
+_GOODBYE_S: Final = 0.02
 
 
-class ListenError(Exception):
-    """An address that the server cannot listen on."""
+class StartError(Exception):
+    """Something that is asked for is not installed; the text says what to install."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,40 +59,69 @@ class Sidecar:
     """A server that accepts calls."""
 
     addresses: tuple[str, ...]
+    metrics_address: str | None
     log: DecisionLog
     settings: Settings
-    policy: Policy
+    in_force: InForce
+    _changes: Changes
 
     def tell(self, event: str) -> None:
         """Tells in the log that calls are accepted, and the rules by which they are decided."""
-        self.log.note("info", event, **_facts(self.settings, self.policy, self.addresses))
-        self.log.note("info", "rules", rules=policy_record(self.policy))
+        self.log.note("info", event, **self.facts())
+        self._changes.begin(self.in_force)
+
+    def facts(self) -> dict[str, Any]:
+        """What is told of a server that serves."""
+        version = self.in_force.policy().version
+        return serving_facts(self.settings, version, self.addresses, self.metrics_address)
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """One of several servers that share a port; `log_turn` is a file that they lock to log."""
-
-    index: int
-    log_turn: Path
-
-
-def serve(settings: Settings, policy: Policy) -> None:
+def serve(settings: Settings, configuration: Configuration) -> None:
     """Serves until SIGTERM or SIGINT, then drains: new calls are refused, those begun end.
 
     Raises:
         ListenError: an address cannot be listened on.
         StoreError: the store cannot be used.
-        OSError: the log file cannot be opened.
+        LogbookError: the log file cannot be opened.
+        StartError: what is asked for is not installed.
     """
-    asyncio.run(_serve(settings, policy))
+    asyncio.run(_serve(settings, configuration))
 
 
-async def _serve(settings: Settings, policy: Policy) -> None:
+async def _serve(settings: Settings, configuration: Configuration) -> None:
     ended = asyncio.Event()
     end_on_signal(ended)
-    async with sidecar(settings, policy):
-        await ended.wait()
+    with held(settings):
+        async with sidecar(settings, configuration):
+            await ended.wait()
+
+
+@contextmanager
+def held(settings: Settings) -> Iterator[None]:
+    """Holds the addresses of the settings as this process's own; see `listeners.owned`.
+
+    Raises:
+        ListenError: one is another process's, or would serve other hosts in plain text.
+    """
+    addresses = [parse_address(text) for text in settings.listen]
+    require_encryption(
+        addresses,
+        encrypted=settings.tls_cert is not None,
+        allowed="calls" in settings.allow_plaintext_beyond_loopback,
+    )
+    if settings.metrics_listen is not None:
+        allowed = "metrics" in settings.allow_plaintext_beyond_loopback
+        _require_loopback(settings.metrics_listen, allowed=allowed)
+    with owned(addresses):
+        yield
+
+
+def _require_loopback(metrics_listen: str, *, allowed: bool) -> None:
+    if not allowed and not parse_address(metrics_listen).loopback:
+        raise ListenError(
+            f"cannot serve metrics on {metrics_listen}: other hosts may reach it, in plain text;"
+            " allow it with --allow-plaintext-beyond-loopback metrics"
+        )
 
 
 def end_on_signal(ended: asyncio.Event) -> None:
@@ -112,181 +132,171 @@ def end_on_signal(ended: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def sidecar(
-    settings: Settings, policy: Policy, worker: Worker | None = None
+    settings: Settings,
+    configuration: Configuration,
+    place: logbook.Place | None = None,
+    scraped: Connection | None = None,
 ) -> AsyncIterator[Sidecar]:
     """A server that accepts calls while the block runs, and drains at its end; see `serve`.
 
-    A `worker` shares its addresses with others, and tells that it serves when it is told to.
+    One of several workers has a `place`: it shares its addresses with others, and tells that it
+    serves when it is told to. Its metrics go to its supervisor over `scraped`.
     """
-    process = secrets.token_hex(8)
-    sink = LogSink(
-        _log_descriptor(settings),
-        lambda lost: _gap_line(process, 0 if worker is None else worker.index, lost),
-        turns=None if worker is None else Turns(worker.log_turn),
-    )
-    log = DecisionLog(
-        sink,
-        process,
-        0 if worker is None else worker.index,
-        _now,
-        Masking(settings.log_redact, settings.log_redact_key),
-        Sampling(settings.log_sample),
-    )
-    _reopen_on_hangup(settings, sink, log)
-    try:
-        store = SqliteStore(settings.store, HostClock())
-        try:
-            async with _listening(settings, policy, log, store, worker) as addresses:
-                running = Sidecar(addresses, log, settings, policy)
-                if worker is None:
-                    running.tell("serving")
-                    if settings.log_file is not None:
-                        print_serving(settings, policy, addresses)
-                yield running
-        finally:
-            await store.aclose()
-    finally:
-        lost = await asyncio.to_thread(sink.close, _LOG_PATIENCE_S)
-        if lost:
-            print(f"liquidation: {lost} log lines were lost", file=sys.stderr)
+    async with AsyncExitStack() as parts:
+        instruments, endpoint = parts.enter_context(_instruments(settings, scraped))
+        book = await parts.enter_async_context(logbook.opened(settings, place, instruments))
+        changes = Changes(book.log, instruments)
+        in_force = InForce(settings, configuration, _utc, changes)
+        _heed_signals(book, in_force)
+        store = SqliteStore(settings.store, HostClock(), committed=instruments.committed)
+        parts.push_async_callback(store.aclose)
+        guard = Guard(in_force.limits, in_force.keys, _utc, time.monotonic)
+        instruments.watch(lambda: guard.in_progress, lambda: book.log.lost)
+        spans = parts.enter_context(_spans(settings))
+        services = put_together(
+            in_force, guard, book.log, store, instruments, settings.max_call_time, spans.trace_id
+        )
+        server = transport.server_of(
+            settings, in_force, services.handlers, spans.interceptors, shared=place is not None
+        )
+        unix_too = place is None or place.worker == 0
+        addresses = transport.bound(server, settings, in_force, unix_too=unix_too)
+        running = Sidecar(addresses, endpoint, book.log, settings, in_force, changes)
+        beside = _Beside(services, store, in_force, book.log, instruments)
+        await parts.enter_async_context(_running(server, beside, settings.drain_time))
+        if place is None:
+            running.tell("serving")
+            if settings.log_file is not None:
+                print_serving(running.facts())
+        yield running
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What the server needs beside what answers calls."""
+
+    services: Services
+    store: Store
+    in_force: InForce
+    log: DecisionLog
+    instruments: Instruments
 
 
 @asynccontextmanager
-async def _listening(
-    settings: Settings, policy: Policy, log: DecisionLog, store: Store, worker: Worker | None
-) -> AsyncIterator[tuple[str, ...]]:
-    unfinished = Unfinished()
-    services, claims = _services(policy, log, store, unfinished)
-    server = grpc.aio.server(
-        options=(
-            # Two servers on one port would share its calls without anybody noticing.
-            ("grpc.so_reuseport", 0 if worker is None else 1),
-            (
-                "grpc.max_receive_message_length",
-                _TRANSPORT_FACTOR * policy.limits.max_request_bytes,
-            ),
-            ("grpc.max_send_message_length", -1),
-        )
-    )
-    server.add_generic_rpc_handlers(services)
-    names = [service.name for service in services]
-    health_servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    reflection.enable_server_reflection(
-        [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server
-    )
-    addresses = tuple(
-        _bind(server, address)
-        for address in settings.listen
-        if worker is None or worker.index == 0 or not address.startswith("unix:")
-    )
-    store_health = StoreHealth(store, health_servicer, names, log)
-    await store_health.refresh()
+async def _running(server: grpc.aio.Server, beside: _Beside, drain_s: float) -> AsyncIterator[None]:
+    """The server takes calls while the block runs; at its end those that have begun may end."""
+    servicer = HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    files, log = beside.in_force.files, beside.log
+    names, instruments = beside.services.names, beside.instruments
+    health = Health(beside.store, files, servicer, names, log, instruments)
+    await health.refresh()
     await server.start()
     background = [
-        asyncio.create_task(store_health.run()),
-        asyncio.create_task(settle_claims(claims, log)),
+        asyncio.create_task(health.run()),
+        asyncio.create_task(settle_claims(beside.services.claims, log)),
+        asyncio.create_task(watch(files, lambda error: log.fault("", error))),
     ]
     try:
-        yield addresses
+        yield
     finally:
         log.note("info", "draining")
         for task in background:
             task.cancel()
-        await health_servicer.enter_graceful_shutdown()
-        await server.stop(DRAIN_S)
-        await unfinished.drained()
+        instruments.serves(False)  # noqa: FBT003 - it is the value itself
+        await servicer.end()
+        beside.services.door.end_streams()
+        async with beside.services.door.holding_answers() as held:
+            stopping = asyncio.create_task(server.stop(drain_s))
+            await asyncio.sleep(_GOODBYE_S if held else 0)
+        await stopping
+        await beside.services.unfinished.drained()
         log.note("info", "stopped", log_lines_lost=log.lost)
 
 
-def _services(
-    policy: Policy, log: DecisionLog, store: Store, unfinished: Unfinished
-) -> tuple[tuple[Service, ...], Claims]:
-    numbers = count(1)
-
-    def new_id() -> str:
-        return f"{log.process}-{next(numbers)}"
-
-    guard = Guard(policy.limits.max_concurrent_calls)
-    largest = policy.limits.max_request_bytes
-    calls = PlainCalls(log, guard, unfinished, largest, new_id, time.monotonic_ns)
-    desk = Desk(store, policy, log, new_id, time.monotonic_ns)
-    register = Register(store, log, new_id, time.monotonic_ns)
-    claims = Claims(
-        store, policy, log, register, new_id, lambda: uuid.uuid4().hex, time.monotonic_ns
-    )
-    services = (
-        rules_service(desk, guard, calls, time.monotonic_ns),
-        liquidation_service(register, calls),
-        claim_service(claims, guard, unfinished, calls, largest, time.monotonic_ns),
-    )
-    return services, claims
-
-
-def _bind(server: grpc.aio.Server, address: str) -> str:
-    """Listens on `address`; returns it with the port that was given for port 0."""
+@contextmanager
+def _instruments(
+    settings: Settings, scraped: Connection | None
+) -> Iterator[tuple[Instruments, str | None]]:
+    """What counts and measures, and the address where this process serves it, if it does."""
+    if settings.metrics_listen is None:
+        yield Instruments(), None
+        return
+    metrics = new_metrics()
+    if scraped is not None:
+        metrics.answer(scraped)
+        yield metrics, None
+        return
+    endpoint = metrics.serve(settings.metrics_listen)
     try:
-        port = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise ListenError(f"cannot listen on {address}: is it in use?") from error
-    if address.startswith("unix:"):
-        return address
-    return f"{address.rpartition(':')[0]}:{port}"
+        yield metrics, endpoint.address
+    finally:
+        endpoint.close()
 
 
-def _log_descriptor(settings: Settings) -> int:
-    if settings.log_file is None:
-        return os.dup(sys.stdout.fileno())
-    return os.open(settings.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+@dataclass(frozen=True, slots=True)
+class _Spans:
+    """How calls are traced."""
+
+    interceptors: tuple[grpc.aio.ServerInterceptor, ...] = ()
+    trace_id: Callable[[Metadata], str] = trace_id_of
 
 
-def _reopen_on_hangup(settings: Settings, sink: LogSink, log: DecisionLog) -> None:
-    """On SIGHUP the log file is opened again, which is what follows its being moved away."""
+@contextmanager
+def _spans(settings: Settings) -> Iterator[_Spans]:
+    if settings.tracing != _OTLP:
+        yield _Spans()
+        return
+    try:
+        from liquidation import tracing  # noqa: PLC0415 - it needs an extra
+    except ModuleNotFoundError as error:
+        raise StartError("--tracing otlp needs pip install 'liquidation[otel]'") from error
+    with tracing.exported() as interceptor:
+        yield _Spans((interceptor,), tracing.current_trace_id)
 
-    def reopen() -> None:
-        if settings.log_file is None:
-            return
-        try:
-            sink.switch_to(_log_descriptor(settings))
-        except OSError as error:
-            # Lines go on to the file that was moved away.
-            log.note("error", "log_not_reopened", problem=str(error))
-        else:
-            log.note("info", "log_reopened")
+
+def _heed_signals(book: logbook.Logbook, in_force: InForce) -> None:
+    """On SIGHUP the log file is opened again, and all other files are read again."""
+
+    def hang_up() -> None:
+        book.reopen()
+        in_force.reload()
 
     # Signals are the main thread's; a server that runs elsewhere, as in tests, gets none.
     if threading.current_thread() is threading.main_thread():
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reopen)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
+        # It would end the process; where there are workers it is their supervisor's.
+        loop.add_signal_handler(signal.SIGUSR2, _nothing_to_replace)
 
 
-def print_serving(settings: Settings, policy: Policy, addresses: tuple[str, ...]) -> None:
+def _nothing_to_replace() -> None:
+    print(
+        "liquidation: SIGUSR2 is for the supervisor of several workers, and changes nothing here",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def print_serving(facts: dict[str, Any]) -> None:
     """Says on standard output, in one JSON line, that calls are accepted."""
-    line = {"timestamp": _now(), "level": "info", "event": "serving"}
-    print(orjson.dumps(line | _facts(settings, policy, addresses)).decode(), flush=True)
+    line = {"timestamp": logbook.now(), "level": "info", "event": "serving"}
+    print(orjson.dumps(line | facts).decode(), flush=True)
 
 
-def _facts(settings: Settings, policy: Policy, addresses: tuple[str, ...]) -> dict[str, Any]:
-    return {
+def serving_facts(
+    settings: Settings, rules_version: str, addresses: tuple[str, ...], metrics: str | None
+) -> dict[str, Any]:
+    """What is told where calls are accepted; `metrics` is where those are, if they are served."""
+    facts = {
         "addresses": list(addresses),
         "pid": os.getpid(),
         "workers": settings.workers,
-        "rules_version": policy.version,
+        "rules_version": rules_version,
         "store": f"sqlite:{settings.store}",
     }
+    return facts if metrics is None else facts | {"metrics": metrics}
 
 
-def _gap_line(process: str, worker: int, lost: int) -> bytes:
-    line = {
-        "timestamp": _now(),
-        "level": "error",
-        "event": "log_lines_lost",
-        "lost": lost,
-        "process": process,
-        "worker": worker,
-    }
-    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _now() -> str:
-    """The time as RFC 3339 text, UTC, microseconds."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+def _utc() -> datetime:
+    return datetime.now(UTC)

@@ -338,6 +338,7 @@ class Rules:
     claim_retention: timedelta | None
     max_request_bytes: int
     max_concurrent_calls: int
+    liquidator_requests_per_second: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Several server processes on one port and one database, under one supervisor.
 
 The kernel spreads connections over the workers (SO_REUSEPORT). A worker that dies is started
-again; SIGTERM drains them all; a worker whose supervisor is gone drains by itself. A `unix:`
-address cannot be shared like that: the first worker alone listens on it.
+again; SIGUSR2 replaces them one by one, each by one that takes calls before the other drains;
+SIGTERM drains them all; a worker whose supervisor is gone drains by itself. A `unix:` address
+cannot be shared like that: the first worker alone listens on it.
 """
 
 import asyncio
@@ -13,16 +14,22 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from typing import Final
 
 from liquidation import serving
-from liquidation.core.policy import Policy
+from liquidation.addresses import TcpAddress, parse_address
+from liquidation.configuration import Configuration, InForce
+from liquidation.listeners import ListenError
+from liquidation.logbook import LogbookError, Place
 from liquidation.logs.sink import Turns
+from liquidation.metrics import MetricsError, new_workers
+from liquidation.reloading import watch
 from liquidation.settings import Settings
+from liquidation.store.base import StoreError
 
 __all__ = ["WorkerFailedError", "supervise"]
 
@@ -38,102 +45,198 @@ class WorkerFailedError(Exception):
     """A worker could not start; it has said why on standard error."""
 
 
-def supervise(settings: Settings, policy: Policy) -> None:
+def supervise(settings: Settings, configuration: Configuration) -> None:
     """Runs `settings.workers` servers until SIGTERM or SIGINT, then drains them.
 
     Raises:
         ListenError: an address cannot be listened on.
+        MetricsError: the metrics cannot be served.
         WorkerFailedError: a worker did not start.
     """
-    with _reserved(settings.listen) as addresses:
+    with serving.held(settings), _reserved(settings.listen) as addresses:
         shared = replace(settings, listen=addresses)
-        # Beside the database, where it stays for as long as workers are started.
-        log_turn = settings.store.with_name(f"{settings.store.name}-log")
-        asyncio.run(_Supervisor(shared, policy, log_turn).run())
+        asyncio.run(_Supervisor(shared, configuration).run())
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A worker that accepts calls."""
+
+    process: SpawnProcess
+    # Closed when it is to tell in the log that it serves.
+    ready: Connection
 
 
 class _Supervisor:
-    def __init__(self, settings: Settings, policy: Policy, log_turn: Path) -> None:
+    def __init__(self, settings: Settings, configuration: Configuration) -> None:
         self._settings = settings
-        self._policy = policy
-        self._log_turn = log_turn
+        # Workers read the files for themselves. One that is started later begins with what was
+        # sound last, so that a file that is not sound by then does not keep it from starting.
+        self._in_force = InForce(settings, configuration, _utc, lambda *_: None)
+        # Beside the database, where it stays for as long as workers are started.
+        self._log_turn = settings.store.with_name(f"{settings.store.name}-log")
+        self._metrics = None
+        if settings.metrics_listen is not None:
+            self._metrics = new_workers(settings.workers)
         self._ended = asyncio.Event()
+        self._replacement_wanted = asyncio.Event()
         # Workers hold the other end: when it closes, their supervisor is gone.
         self._lifeline, self._held = _SPAWN.Pipe(duplex=False)
-        self._processes: dict[int, SpawnProcess] = {}
+        # Every process that runs, and the one that serves in each place.
+        self._running: set[SpawnProcess] = set()
+        self._workers: dict[int, _Worker] = {}
+        self._keepers: dict[int, asyncio.Task[None]] = {}
+        # Held while somebody starts a worker in a place: a restart and a replacement may meet.
+        self._starting = [asyncio.Lock() for _ in range(settings.workers)]
 
     async def run(self) -> None:
         serving.end_on_signal(self._ended)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
-        keepers = []
-        try:
-            started = [await self._start(index) for index in range(self._settings.workers)]
-            # The one serving line comes before all that the workers have to say.
-            with closing(Turns(self._log_turn)) as turns, turns.taken():
-                serving.print_serving(self._settings, self._policy, self._settings.listen)
-            for ready in started:
-                ready.close()
-            keepers = [asyncio.create_task(self._keep(index)) for index in self._processes]
-            await self._ended.wait()
-        finally:
-            for keeper in keepers:
-                keeper.cancel()
-            await self._drain()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        loop.add_signal_handler(signal.SIGUSR2, self._replacement_wanted.set)
+        beside = [
+            asyncio.create_task(self._replace_when_wanted()),
+            asyncio.create_task(watch(self._in_force.files, _tell_fault)),
+        ]
+        with ExitStack() as endpoint:
+            try:
+                for index in range(self._settings.workers):
+                    self._workers[index] = await self._start(index)
+                self._tell_serving(endpoint)
+                for index in self._workers:
+                    self._keep(index)
+                await self._ended.wait()
+            finally:
+                for task in (*beside, *self._keepers.values()):
+                    task.cancel()
+                await self._drain()
 
-    async def _start(self, index: int) -> Connection:
+    def _tell_serving(self, endpoint: ExitStack) -> None:
+        metrics = None
+        if self._metrics is not None and self._settings.metrics_listen is not None:
+            served = self._metrics.serve(self._settings.metrics_listen)
+            endpoint.callback(served.close)
+            metrics = served.address
+        version = self._in_force.policy().version
+        facts = serving.serving_facts(self._settings, version, self._settings.listen, metrics)
+        # The one serving line comes before all that the workers have to say.
+        with closing(Turns(self._log_turn)) as turns, turns.taken():
+            serving.print_serving(facts)
+        for worker in self._workers.values():
+            worker.ready.close()
+
+    async def _start(self, index: int) -> _Worker:
         """Starts a worker and returns when it accepts calls.
 
-        It says so in the log once the connection that is returned is closed.
+        Raises:
+            WorkerFailedError: it ended before that.
         """
         ready, say_ready = _SPAWN.Pipe()
-        process = _SPAWN.Process(
-            target=_work,
-            name=f"worker-{index}",
-            args=(self._settings, self._policy, index, self._log_turn, say_ready, self._lifeline),
+        scraping, scraped = _SPAWN.Pipe()
+        task = _Task(
+            self._settings,
+            self._in_force.configuration(),
+            Place(index, self._log_turn),
+            say_ready,
+            self._lifeline,
+            scraped,
         )
+        process = _SPAWN.Process(target=_work, name=f"worker-{index}", args=(task,))
         process.start()
+        self._running.add(process)
         say_ready.close()
-        self._processes[index] = process
+        scraped.close()
         await _readable(ready.fileno())
         try:
             ready.recv()
         except EOFError:
             ready.close()
+            process.join()
+            self._running.discard(process)
             raise WorkerFailedError(f"worker {index} did not start") from None
-        return ready
+        if self._metrics is not None:
+            self._metrics.add(index, scraping)
+        return _Worker(process, ready)
 
-    async def _keep(self, index: int) -> None:
-        """Starts a worker again whenever it dies."""
+    def _keep(self, index: int) -> None:
+        """Sees to it that the worker in a place is started again whenever it dies."""
+        self._keepers[index] = asyncio.create_task(self._restart_when_dead(index))
+
+    async def _restart_when_dead(self, index: int) -> None:
         pause = _FIRST_PAUSE_S
         while True:
-            process = self._processes[index]
+            process = self._workers[index].process
             await _readable(process.sentinel)
-            process.join()
-            print(
-                f"liquidation: worker {index} died ({process.exitcode}); starting it again",
-                file=sys.stderr,
-                flush=True,
-            )
+            async with self._starting[index]:
+                process.join()
+                self._running.discard(process)
+                _say(f"worker {index} died ({process.exitcode}); starting it again")
+                try:
+                    self._workers[index] = await self._start(index)
+                except WorkerFailedError:
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE_S)
+                else:
+                    self._workers[index].ready.close()
+                    pause = _FIRST_PAUSE_S
+
+    async def _replace_when_wanted(self) -> None:
+        """Replaces all workers, one by one, each time that SIGUSR2 asks for it."""
+        while True:
+            await self._replacement_wanted.wait()
+            self._replacement_wanted.clear()
             try:
-                (await self._start(index)).close()
-                pause = _FIRST_PAUSE_S
-            except WorkerFailedError:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                for index in range(self._settings.workers):
+                    await self._replace(index)
+            except WorkerFailedError as error:
+                _say(f"{error}; the workers that are left go on as they are")
+            else:
+                _say("all workers are replaced")
+
+    async def _replace(self, index: int) -> None:
+        """Puts a fresh worker in a place, and drains the one that was there.
+
+        Raises:
+            WorkerFailedError: the fresh one did not start; the other goes on.
+        """
+        async with self._starting[index]:
+            successor = await self._start(index)
+            self._keepers[index].cancel()
+            before, self._workers[index] = self._workers[index].process, successor
+            self._keep(index)
+        successor.ready.close()
+        before.terminate()
+        await asyncio.to_thread(before.join)
+        self._running.discard(before)
 
     def _hang_up(self) -> None:
-        """Hands SIGHUP on: every worker opens its log file again."""
-        for process in self._processes.values():
-            if process.pid is not None:
+        """Hands SIGHUP on: every worker opens its log file and reads all other files again."""
+        self._in_force.reload()
+        for worker in self._workers.values():
+            pid = worker.process.pid
+            if pid is not None:
                 with suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGHUP)
+                    os.kill(pid, signal.SIGHUP)
 
     async def _drain(self) -> None:
-        for process in self._processes.values():
+        running = tuple(self._running)
+        for process in running:
             process.terminate()
-        for process in self._processes.values():
+        for process in running:
             await asyncio.to_thread(process.join)
         self._held.close()
+
+
+def _say(told: str) -> None:
+    print(f"liquidation: {told}", file=sys.stderr, flush=True)
+
+
+def _tell_fault(error: Exception) -> None:
+    _say(f"a file could not be looked at: {error!r}")
+
+
+def _utc() -> datetime:
+    return datetime.now(UTC)
 
 
 async def _readable(descriptor: int) -> None:
@@ -147,41 +250,40 @@ async def _readable(descriptor: int) -> None:
         loop.remove_reader(descriptor)
 
 
-def _work(
-    settings: Settings,
-    policy: Policy,
-    index: int,
-    log_turn: Path,
-    ready: Connection,
-    lifeline: Connection,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What a worker is given: the two ends that it talks over, and the one that it listens to."""
+
+    settings: Settings
+    configuration: Configuration
+    place: Place
+    ready: Connection
+    lifeline: Connection
+    scraped: Connection
+
+
+def _work(task: _Task) -> None:
     """One worker, in a process of its own."""
     try:
-        asyncio.run(_work_until_told(settings, policy, index, log_turn, ready, lifeline))
-    except (serving.ListenError, serving.StoreError, OSError) as error:
-        print(f"liquidation: worker {index}: {error}", file=sys.stderr, flush=True)
+        asyncio.run(_work_until_told(task))
+    except (ListenError, StoreError, LogbookError, MetricsError, serving.StartError) as error:
+        _say(f"worker {task.place.worker}: {error}")
         sys.exit(1)
 
 
-async def _work_until_told(
-    settings: Settings,
-    policy: Policy,
-    index: int,
-    log_turn: Path,
-    ready: Connection,
-    lifeline: Connection,
-) -> None:
+async def _work_until_told(task: _Task) -> None:
     ended = asyncio.Event()
     serving.end_on_signal(ended)
     loop = asyncio.get_running_loop()
-    loop.add_reader(lifeline.fileno(), ended.set)
-    async with serving.sidecar(settings, policy, serving.Worker(index, log_turn)) as running:
-        ready.send(os.getpid())
-        await _readable(ready.fileno())
-        ready.close()
+    loop.add_reader(task.lifeline.fileno(), ended.set)
+    place, scraped = task.place, task.scraped
+    async with serving.sidecar(task.settings, task.configuration, place, scraped) as running:
+        task.ready.send(os.getpid())
+        await _readable(task.ready.fileno())
+        task.ready.close()
         running.tell("worker_serving")
         await ended.wait()
-        loop.remove_reader(lifeline.fileno())
+        loop.remove_reader(task.lifeline.fileno())
 
 
 @contextmanager
@@ -195,13 +297,13 @@ def _reserved(addresses: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield tuple(_reserve(address, held) for address in addresses)
 
 
-def _reserve(address: str, held: ExitStack) -> str:
-    if address.startswith("unix:"):
-        return address
-    host, _, port = address.rpartition(":")
+def _reserve(text: str, held: ExitStack) -> str:
+    address = parse_address(text)
+    if not isinstance(address, TcpAddress):
+        return text
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM
+            address.host, address.port, type=socket.SOCK_STREAM
         )[0]
         # Without SO_REUSEPORT first: a port that others share would be shared with them unnoticed.
         with socket.socket(family, kind, protocol) as alone:
@@ -212,5 +314,5 @@ def _reserve(address: str, held: ExitStack) -> str:
         shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         shared.bind((where[0], number, *where[2:]))
     except OSError as error:
-        raise serving.ListenError(f"cannot listen on {address}: {error.strerror}") from error
-    return f"{host}:{number}"
+        raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
+    return str(TcpAddress(address.host, number))

@@ -4,7 +4,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from liquidation import serving
+from liquidation.configuration import read_configuration
 from liquidation.core.policy import Policy
 from liquidation.settings import Settings
 from liquidation.v1 import (
@@ -153,14 +155,21 @@ def health(channel: Any, service: str) -> Any:
 
 
 @asynccontextmanager
-async def running(directory: Path, policy: Policy | None = None) -> AsyncIterator[Running]:
+async def running(
+    directory: Path, policy: Policy | None = None, **told: Any
+) -> AsyncIterator[Running]:
     """A server on a free port of loopback, with its store and log in `directory`.
 
-    At its end the log is held against the schema of its lines.
+    `told` are further settings; without a file of rules, `policy` decides. At its end the log is
+    held against the schema of its lines.
     """
     log_file = directory / "decisions.log"
-    settings = Settings(("127.0.0.1:0",), directory / "store.db", None, log_file)
-    async with serving.sidecar(settings, policy or Policy()) as sidecar:
+    store = directory / "store.db"
+    settings = Settings(listen=("127.0.0.1:0",), store=store, log_file=log_file, **told)
+    configuration = read_configuration(settings, lambda: datetime.now(UTC))
+    if policy is not None:
+        configuration = replace(configuration, policy=policy)
+    async with serving.sidecar(settings, configuration) as sidecar:
         address = sidecar.addresses[0]
         async with dial(address) as channel:
             yield Running(address, channel, log_file)

@@ -592,18 +592,23 @@ def test_a_refusal_survives_pickling() -> None:
 
 
 def test_the_client_rests_on_the_api_and_the_core_alone() -> None:
-    package = Path(liquidation.client.__file__).parent
+    package = Path(liquidation.client.__file__).parents[1]
     reached = {"client"}
     waiting = ["client"]
     while waiting:
-        for module in _imported(package / f"{waiting.pop()}.py"):
+        for module in _imported(_file_of(package, waiting.pop())):
             if module not in reached:
                 reached.add(module)
                 if not module.startswith(("core", "v1")):
                     waiting.append(module)
 
-    own = {module for module in reached if not module.startswith(("core.", "v1"))}
+    own = {module for module in reached if not module.startswith(("client.", "core.", "v1"))}
     assert own == {"client", "calls", "messages", "refused", "values"}
+
+
+def _file_of(package: Path, module: str) -> Path:
+    path = package.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def _imported(file: Path) -> set[str]:

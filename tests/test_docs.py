@@ -11,13 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 from google.protobuf.json_format import ParseDict
 
-from liquidation.cli.errors import markdown
+from liquidation.cli import errors, settings
 from liquidation.core.policy import RULE_NAMES, Mode, Policy, PolicyError, read_policy
-from liquidation.settings import serve_options
 from liquidation.v1 import claim_service_pb2, liquidation_service_pb2
 from tests import samples
 from tests.sidecars import Refused, Running, running
@@ -80,7 +78,11 @@ COMMANDS = [(block, prints) for block, prints in RUN if block.language == "sh"]
 
 
 def test_the_table_of_error_codes_is_the_catalogue() -> None:
-    assert _text(DOCS / "errors.md") == markdown()
+    assert _text(DOCS / "errors.md") == errors.markdown()
+
+
+def test_the_page_of_settings_is_what_can_be_set() -> None:
+    assert _text(DOCS / "settings.md") == settings.markdown()
 
 
 @pytest.mark.parametrize("path", [README, DOCS / "rules.md"], ids=lambda path: path.name)
@@ -95,27 +97,6 @@ def test_every_rule_has_its_section() -> None:
     sections = re.findall(r"^## (\d+)\. `(\w+)`$", _text(DOCS / "rules.md"), flags=re.MULTILINE)
 
     assert sections == [(str(number), name) for number, name in enumerate(RULE_NAMES, start=1)]
-
-
-def _serve_flags() -> list[click.Option]:
-    @click.command()
-    @serve_options
-    def serve(**_: object) -> None:
-        """Only its options count."""
-
-    return [option for option in serve.params if isinstance(option, click.Option)]
-
-
-@pytest.mark.parametrize("option", _serve_flags(), ids=lambda option: option.opts[0])
-def test_every_flag_of_serve_is_documented_with_its_variable(option: click.Option) -> None:
-    row = next(
-        row for row in rows(DOCS / "configuration.md") if row[0].startswith(f"`{option.opts[0]} ")
-    )
-
-    assert row[1] == f"`{option.envvar}`"
-    if option.show_default:
-        default = option.default[0] if isinstance(option.default, tuple) else option.default
-        assert row[2] == f"`{default}`"
 
 
 def _known_keys(section: str) -> list[str]:
@@ -143,7 +124,7 @@ def _rules_file_keys() -> Iterator[str]:
 
 
 def test_every_key_of_a_rules_file_is_documented() -> None:
-    documented = {row[0] for row in rows(DOCS / "configuration.md")}
+    documented = {row[0] for row in rows(DOCS / "settings.md")}
 
     assert documented >= {f"`{key}`" for key in _rules_file_keys()}
 
@@ -162,7 +143,7 @@ def test_a_key_is_documented_with_its_default_and_bounds(key: str, default: int)
         read_policy(f'version = "1"\n[{section}]\n{name} = -1\n')
     bounds = str(refused.value).partition("from ")[2]
 
-    row = next(row for row in rows(DOCS / "configuration.md") if row[0] == f"`{key}`")
+    row = next(row for row in rows(DOCS / "settings.md") if row[0] == f"`{key}`")
 
     assert row[1:3] == [str(default), bounds]
 

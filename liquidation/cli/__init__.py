@@ -2,50 +2,42 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from importlib import import_module
+from typing import Final
 
 import click
 
-from liquidation import serving
-from liquidation.cli import check, claims, errors, rules
-from liquidation.cli.logs import logs
-from liquidation.cli.options import policy_of
-from liquidation.settings import Settings, serve_options
-from liquidation.store.base import StoreError
-from liquidation.workers import WorkerFailedError, supervise
-
 __all__ = ["main"]
 
+# Each is a module of its own name, read once its command is asked for: a probe asks for `health`
+# every few seconds, and would spend most of its time on reading the server.
+_COMMANDS: Final = (
+    "check",
+    "claims",
+    "errors",
+    "health",
+    "keys",
+    "logs",
+    "rules",
+    "serve",
+    "settings",
+)
 
-@click.group()
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"liquidation.cli.{cmd_name}"), cmd_name)
+        return command
+
+
+@click.group(cls=_Commands)
 def cli() -> None:
     """The liquidation request rules service: run it, ask it, look at its rules."""
-
-
-@cli.command()
-@serve_options
-def serve(**told: Any) -> None:
-    """Serve the rules over gRPC until SIGTERM or Ctrl-C.
-
-    \b
-    Example:
-      liquidation serve --listen 127.0.0.1:50051 --store sqlite:liquidation.db
-    """
-    settings = Settings(**told)
-    policy = policy_of(settings.rules)
-    try:
-        if settings.workers == 1:
-            serving.serve(settings, policy)
-        else:
-            supervise(settings, policy)
-    except (serving.ListenError, StoreError, WorkerFailedError) as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        raise click.ClickException(f"{settings.log_file}: {error.strerror}") from error
-
-
-for command in (check.check, claims.claims, errors.errors, logs, rules.rules):
-    cli.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from liquidation.cli.requests import Line
 from liquidation.client import ClaimAnswer, LiquidationClient, LiquidationRefused
+from liquidation.core import catalogue
 from liquidation.core.decide import assemble, decide
 from liquidation.core.intake import Intake, read_request
 from liquidation.core.model import Defect, Standing
@@ -28,6 +29,8 @@ _BATCH: Final = 500
 _BATCH_BYTES: Final = 1024 * 1024
 # Requests of a stream that may wait for their answers.
 _UNDER_WAY: Final = 1000
+# Refusals that say nothing about a claim: they stand for the call, as those of a batch do.
+_OF_THE_KEY: Final = (catalogue.MALFORMED_KEY.code, catalogue.KEY_REFUSED.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ def _unary(
         try:
             yield client.check(request)
         except LiquidationRefused as refused:
+            if refused.code in _OF_THE_KEY:
+                raise
             yield refused
 
 

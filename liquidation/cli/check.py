@@ -12,14 +12,8 @@ import click
 import orjson
 
 from liquidation.cli.answering import MODES, Answered, Ask, answered, in_process, over
-from liquidation.cli.options import (
-    address_option,
-    connected,
-    format_option,
-    policy_of,
-    rules_option,
-    screen,
-)
+from liquidation.cli.connecting import Server, connected, optional_server_options
+from liquidation.cli.options import format_option, policy_of, rules_option, screen
 from liquidation.cli.records import record
 from liquidation.cli.requests import Line, flags_given, from_flags, from_lines, request_options
 
@@ -37,7 +31,7 @@ Tell = Callable[[str], None]
     type=click.File("rb", lazy=True),
     help='CheckClaimRequests as JSON, one a line; "-" is stdin.',
 )
-@address_option
+@optional_server_options
 @click.option(
     "--mode",
     type=click.Choice(list(MODES)),
@@ -54,7 +48,7 @@ Tell = Callable[[str], None]
 def check(
     *,
     file: BinaryIO | None,
-    address: str | None,
+    server: Server | None,
     mode: str | None,
     rules: Path | None,
     form: str,
@@ -77,19 +71,19 @@ def check(
     \b
     Exit status:
       0  every request was answered, accepted and refused alike
-      1  a line holds no request, or the server did not answer
+      1  a line holds no request, or the server did not answer, or not take the key
       2  the command was not used as it is meant to be
     """
     _require_one_source(file, flags)
-    if address is None and mode is not None:
+    if server is None and mode is not None:
         raise click.UsageError("--mode says how a server is asked: it needs --address")
-    if address is not None and rules is not None:
+    if server is not None and rules is not None:
         raise click.UsageError("--address and --rules exclude each other")
     write = _write_jsonl if form == "jsonl" else screen().write_answers
     unanswered = 0
     with ExitStack() as open_until_done:
         ask = _asked(
-            open_until_done, address, mode or ("unary" if file is None else "stream"), rules
+            open_until_done, server, mode or ("unary" if file is None else "stream"), rules
         )
         lines, tell = _lines(open_until_done, file, flags, explain=explain)
 
@@ -113,10 +107,10 @@ def _require_one_source(file: BinaryIO | None, flags: dict[str, Any]) -> None:
         raise click.UsageError("give --file, or one request by --liquidation-id and further flags")
 
 
-def _asked(open_until_done: ExitStack, address: str | None, mode: str, rules: Path | None) -> Ask:
-    if address is None:
+def _asked(open_until_done: ExitStack, server: Server | None, mode: str, rules: Path | None) -> Ask:
+    if server is None:
         return in_process(policy_of(rules))
-    return over(open_until_done.enter_context(connected(address)), mode)
+    return over(open_until_done.enter_context(connected(server)), mode)
 
 
 def _lines(

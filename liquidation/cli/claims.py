@@ -8,7 +8,8 @@ from typing import Final
 import click
 import orjson
 
-from liquidation.cli.options import connected, format_option, screen, server_option
+from liquidation.cli.connecting import Server, connected, server_options
+from liquidation.cli.options import format_option, screen
 from liquidation.cli.records import claim_json, claim_record_json
 from liquidation.cli.texts import Number, Utf8, moment, printable
 from liquidation.client import LiquidationRefused
@@ -32,13 +33,13 @@ def claims() -> None:
 
 
 @claims.command("list", short_help="Claims, newest first.")
-@server_option
+@server_options
 @click.option("--account", type=Utf8(), metavar="ID", default="", help="Only those on an account.")
 @click.option("--liquidation-id", type=Number(), metavar="N", help="Only those on a liquidation.")
 @click.option("--state", type=click.Choice(_STATES), help="Only those in a state.")
 @format_option("jsonl", help_="For people, or for programs: one Claim a line.")
 def list_claims(
-    address: str, account: str, liquidation_id: int | None, state: str | None, form: str
+    server: Server, account: str, liquidation_id: int | None, state: str | None, form: str
 ) -> None:
     """Claims, newest first. Those that ended are kept for a while, by default for 7 days.
 
@@ -55,18 +56,18 @@ def list_claims(
     """
     write = _write_jsonl if form == "jsonl" else screen().write_claims
     wanted = None if state is None else ClaimState[state.upper()]
-    with connected(address) as client:
+    with connected(server) as client:
         write(client.list_claims(account, liquidation_id or 0, wanted, page_size=500))
 
 
 @claims.command(short_help="One claim: what it takes, and its history.")
 @click.argument("claim_id", type=Utf8(), default="")
-@server_option
+@server_options
 @click.option(
     "--request-id", type=Utf8(), metavar="ID", default="", help="By the id that the caller gave it."
 )
 @format_option("json", help_="For people, or for programs: the GetClaimResponse.")
-def show(claim_id: str, address: str, request_id: str, form: str) -> None:
+def show(claim_id: str, server: Server, request_id: str, form: str) -> None:
     """One claim: what it takes, and all that happened to it, oldest first.
 
     \b
@@ -83,13 +84,13 @@ def show(claim_id: str, address: str, request_id: str, form: str) -> None:
     if bool(claim_id) is bool(request_id):
         raise click.UsageError("give CLAIM_ID, or --request-id, and not both")
     write = _write_json if form == "json" else screen().write_claim
-    with connected(address) as client, _known(claim_id or request_id):
+    with connected(server) as client, _known(claim_id or request_id):
         write(client.get_claim(claim_id, request_id))
 
 
 @claims.command(short_help="End a claim whose positions were not transferred.")
 @click.argument("claim_id", type=Utf8())
-@server_option
+@server_options
 @click.option("--force", is_flag=True, help="As an operator: without the token; logged as such.")
 @click.option("--token", type=Number(), metavar="N", help="The claim's fencing token.")
 @click.option(
@@ -101,7 +102,7 @@ def show(claim_id: str, address: str, request_id: str, form: str) -> None:
 )
 @click.option("--yes", is_flag=True, help="Do not ask whether that is meant.")
 def cancel(
-    claim_id: str, address: str, *, force: bool, token: int | None, reason: str, yes: bool
+    claim_id: str, server: Server, *, force: bool, token: int | None, reason: str, yes: bool
 ) -> None:
     """End a claim whose positions were not transferred: the account is free at once.
 
@@ -125,7 +126,7 @@ def cancel(
         raise click.UsageError("--reason must say why")
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("there is no terminal to ask on: give --yes")
-    with connected(address) as client, _known(claim_id):
+    with connected(server) as client, _known(claim_id):
         if not yes:
             _ask(client.get_claim(claim_id).claim)
         ended = client.cancel_claim(claim_id, token or 0, reason, force)

@@ -1,24 +1,21 @@
-"""What several commands share: the server to ask, the rules to ask, and how their faults are told.
+"""What several commands share: the server to ask, the rules to ask, how answers are printed.
 
 A user never sees a traceback for what went wrong outside of the program: one line on standard
 error says what and where.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, TypeVar
 
 import click
 
-from liquidation.client import LiquidationClient, LiquidationClientError, LiquidationRefused
 from liquidation.core.policy import Policy, PolicyError
 from liquidation.settings import DEFAULT_LISTEN, load_policy
 
 __all__ = [
     "address_option",
-    "connected",
     "format_option",
     "policy_of",
     "rules_option",
@@ -27,9 +24,6 @@ __all__ = [
 ]
 
 _C = TypeVar("_C", bound=Callable[..., Any])
-
-# How long one call of a command may take, in seconds.
-_TIMEOUT: Final = 30.0
 
 
 def _address(_: click.Context, __: click.Parameter, address: str | None) -> str | None:
@@ -82,25 +76,6 @@ def policy_of(path: Path | None) -> Policy:
         return load_policy(path)
     except PolicyError as error:
         raise click.ClickException(f"{path}: {error}") from error
-
-
-@contextmanager
-def connected(address: str) -> Iterator[LiquidationClient]:
-    """A client of the server there; a call that it does not answer ends the command."""
-    with LiquidationClient(address, timeout=_TIMEOUT) as client:
-        try:
-            yield client
-        except LiquidationClientError as error:
-            raise click.ClickException(f"{address}: {_told(error)}") from error
-
-
-def _told(error: LiquidationClientError) -> str:
-    """What a call ended with, in one line."""
-    words = " ".join(str(error).split())
-    if not isinstance(error, LiquidationRefused):
-        return words
-    fields = "; ".join(f"{each.field} {each.description}" for each in error.field_violations)
-    return f"refused the call: {words}{f' ({fields})' if fields else ''}"
 
 
 def screen() -> ModuleType:

@@ -5,14 +5,8 @@ from pathlib import Path
 import click
 import orjson
 
-from liquidation.cli.options import (
-    address_option,
-    connected,
-    format_option,
-    policy_of,
-    rules_option,
-    screen,
-)
+from liquidation.cli.connecting import Server, connected, optional_server_options
+from liquidation.cli.options import format_option, policy_of, rules_option, screen
 from liquidation.cli.records import proto_json
 from liquidation.messages import value_of
 from liquidation.service.rules_servicer import rules_in_force
@@ -23,10 +17,10 @@ __all__ = ["rules"]
 
 
 @click.command(short_help="The rules in force, in order.")
-@address_option
+@optional_server_options
 @rules_option
 @format_option("json", help_="For people, or for programs: the GetRulesResponse.")
-def rules(address: str | None, rules: Path | None, form: str) -> None:
+def rules(server: Server | None, rules: Path | None, form: str) -> None:
     """The rules in force: their order and modes, thresholds and limits.
 
     Those of a server, of a rules file, or the built-in ones.
@@ -35,12 +29,12 @@ def rules(address: str | None, rules: Path | None, form: str) -> None:
     Example:
       liquidation rules --address 127.0.0.1:50051
     """
-    if address is not None and rules is not None:
+    if server is not None and rules is not None:
         raise click.UsageError("--address and --rules exclude each other")
-    if address is None:
+    if server is None:
         in_force = value_of(Rules, rules_in_force(policy_of(rules)))
     else:
-        with connected(address) as client:
+        with connected(server) as client:
             in_force = client.get_rules()
     if form == "json":
         known = proto_json(GetRulesResponse, in_force)

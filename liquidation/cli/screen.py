@@ -238,6 +238,8 @@ def write_rules(rules: Rules) -> None:
     table.add_row("ended claims are kept", _span(rules.claim_retention))
     table.add_row("largest request", f"{rules.max_request_bytes:,} bytes")
     table.add_row("calls in progress at once", f"{rules.max_concurrent_calls:,}")
+    rate = rules.liquidator_requests_per_second
+    table.add_row("claims of a liquidator in a second", f"{rate:,}" if rate else "any number")
     console.print(table)
 
 

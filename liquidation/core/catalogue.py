@@ -4,11 +4,11 @@ Code, HTTP status, name, message and gRPC code of every refusal live here and no
 status details, the REST payload, `ListErrorCodes` and docs/errors.md derive from it.
 
 "Codes are universal, messages can vary": a case that the exchange's table has no row for uses the
-code that fits, with words of its own (`OWN_WORDS`).
+code that fits, in a row of its own (`OWN_WORDS`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
 from string import Formatter
 from typing import Final
@@ -124,22 +124,21 @@ MALFORMED_KEY: Final = Row(
     INVALID_SIGNATURE,
     GrpcCode.UNAUTHENTICATED,
     "The api key or secret is in wrong format.",
-    "Never: this service takes no API keys.",
-    emitted=False,
+    "API keys are on, and what the call carries is no key by its form.",
 )
 KEY_REFUSED: Final = Row(
     UNAUTHORIZED,
     GrpcCode.UNAUTHENTICATED,
     "API key or secret is invalid, it may be because key have insufficient permission "
     "or the key is expired/revoked.",
-    "Never: this service takes no API keys.",
-    emitted=False,
+    "API keys are on, and the call carries none, or one that is unknown, expired or revoked.",
 )
 RATE_LIMIT_EXCEEDED: Final = Row(
     TOO_MANY_REQUEST,
     GrpcCode.RESOURCE_EXHAUSTED,
     "Rate limit exceed.",
-    "More calls are in progress than the server takes at once (limits.max_concurrent_calls).",
+    "More calls are in progress than the server takes at once (limits.max_concurrent_calls), or a "
+    "liquidator asks more often than it may (limits.liquidator_requests_per_second).",
 )
 UNKNOWN_PARAMETER: Final = Row(
     UNKNOWN_PARAM,
@@ -317,6 +316,12 @@ TABLE: Final[tuple[Row, ...]] = (
     LIQUIDATION_NOT_FOUND,
 )
 
+KEY_LACKS_PERMISSION: Final = replace(
+    KEY_REFUSED,
+    grpc=GrpcCode.PERMISSION_DENIED,
+    when="API keys are on, and the key is a good one without the permission that the call needs. "
+    "The words are the table's, the gRPC code is another.",
+)
 CALL_ABANDONED: Final = Row(
     RPC_NOT_CONNECT,
     GrpcCode.UNAVAILABLE,
@@ -338,5 +343,11 @@ OTHER_TOKEN: Final = Row(
     "A claim is renewed, completed or cancelled with another fencing token than its own.",
 )
 
-# Words of the service's own, for cases that the exchange's table has no row for.
-OWN_WORDS: Final[tuple[Row, ...]] = (CALL_ABANDONED, CLAIM_ENDED, OTHER_TOKEN)
+# Rows of the service's own, for cases that the exchange's table has no row for: other words, or
+# the table's under another gRPC code.
+OWN_WORDS: Final[tuple[Row, ...]] = (
+    KEY_LACKS_PERMISSION,
+    CALL_ABANDONED,
+    CLAIM_ENDED,
+    OTHER_TOKEN,
+)

@@ -24,7 +24,7 @@ from liquidation.core.numbers import product, total
 from liquidation.core.policy import Mode, Policy
 from liquidation.core.rules import RULES, Rule, least_ratio_of, max_quantity
 
-__all__ = ["assemble", "decide"]
+__all__ = ["assemble", "decide", "second_opinion"]
 
 
 def assemble(
@@ -106,6 +106,11 @@ def decide(case: Case, *, explain: bool = False) -> Verdict:
         elif refusal is not None:
             break
     return _verdict(case, refusal, tuple(trace), tuple(shadow))
+
+
+def second_opinion(case: Case, candidate: Policy) -> Verdict:
+    """What a candidate for the rules says of the same case."""
+    return decide(replace(case, policy=candidate))
 
 
 _PASSED: Mapping[str, RuleResult] = {

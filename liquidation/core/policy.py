@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from liquidation.core.model import Tier
 from liquidation.core.numbers import ZERO, parse_decimal, plain
+from liquidation.core.policy_keys import names_below, policy_key
 
 __all__ = [
     "MAX_BATCH",
@@ -24,6 +25,7 @@ __all__ = [
     "Mode",
     "Policy",
     "PolicyError",
+    "Rulebook",
     "policy_from_record",
     "policy_record",
     "read_policy",
@@ -81,10 +83,15 @@ class ClaimRules:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the server takes: bytes of one request, calls in progress at once; both inclusive."""
+    """What the server takes; all inclusive.
+
+    Bytes of one request, calls in progress at once, and claims that one liquidator may ask for
+    within any second; 0 sets no such limit. The exchange's own is 5.
+    """
 
     max_request_bytes: int = 4 * 1024 * 1024
     max_concurrent_calls: int = 1000
+    liquidator_requests_per_second: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,14 @@ class Policy:
     def mode(self, rule: str) -> Mode:
         """How `rule` is applied; enforced unless the file says otherwise."""
         return self.modes.get(rule, Mode.ENFORCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """The rules that decide, and a candidate whose verdicts are only compared with theirs."""
+
+    policy: Policy
+    candidate: Policy | None = None
 
 
 def read_policy(text: str) -> Policy:
@@ -133,36 +148,22 @@ def policy_record(policy: Policy) -> dict[str, Any]:
         "limits": {
             "max_request_bytes": policy.limits.max_request_bytes,
             "max_concurrent_calls": policy.limits.max_concurrent_calls,
+            "liquidator_requests_per_second": policy.limits.liquidator_requests_per_second,
         },
     }
 
 
 def policy_from_record(table: Mapping[str, Any]) -> Policy:
     """The policy that a table of the shape of `rules.toml` sets; raises as `read_policy`."""
-    sections = _section(table, "", {"version", "tiers", "modes", "claims", "limits"})
+    sections = _section(table, "", names_below(""))
     if "version" not in sections:
         raise PolicyError("version: is missing; every decision names the version it was made with")
-    claims = _section(sections.get("claims", {}), "claims", {"default_lease_ttl", "retention_days"})
-    limits = _section(
-        sections.get("limits", {}), "limits", {"max_request_bytes", "max_concurrent_calls"}
-    )
     return Policy(
         version=_version(sections["version"]),
         min_claim_notional=_thresholds(sections.get("tiers", {})),
         modes=_modes(sections.get("modes", {})),
-        claims=ClaimRules(
-            _integer(claims, "claims.default_lease_ttl", 1, 300, ClaimRules().default_lease_ttl_s),
-            _integer(claims, "claims.retention_days", 1, 3650, ClaimRules().retention_s // _DAY_S)
-            * _DAY_S,
-        ),
-        limits=Limits(
-            _integer(
-                limits, "limits.max_request_bytes", 1024, 64 * 1024**2, Limits().max_request_bytes
-            ),
-            _integer(
-                limits, "limits.max_concurrent_calls", 1, 1_000_000, Limits().max_concurrent_calls
-            ),
-        ),
+        claims=_claims(_whole_numbers(sections, "claims")),
+        limits=Limits(**_whole_numbers(sections, "limits")),
     )
 
 
@@ -185,16 +186,16 @@ def _section(value: object, path: str, known: set[str]) -> dict[str, Any]:
 def _version(value: object) -> str:
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not (0 < len(text) <= 64 and text.isascii() and text.isprintable()):
-        raise PolicyError("version: must be 1 to 64 printable ASCII characters")
+        raise _not_allowed("version", "version")
     return text
 
 
 def _thresholds(value: object) -> dict[Tier, Decimal]:
-    tiers = _section(value, "tiers", {tier.name.lower() for tier in Tier})
+    tiers = _section(value, "tiers", names_below("tiers"))
     thresholds = dict(Policy().min_claim_notional)
     for tier in Tier:
         path = f"tiers.{tier.name.lower()}"
-        section = _section(tiers.get(tier.name.lower(), {}), path, {"min_claim_notional"})
+        section = _section(tiers.get(tier.name.lower(), {}), path, names_below(path))
         if "min_claim_notional" in section:
             thresholds[tier] = _amount(section["min_claim_notional"], f"{path}.min_claim_notional")
     return thresholds
@@ -208,7 +209,7 @@ def _amount(value: object, path: str) -> Decimal:
     elif isinstance(value, str | int):
         amount = parse_decimal(str(value))
     if amount is None or amount < ZERO:
-        raise PolicyError(f"{path}: must be a decimal of zero or more, such as 10000 or 0.5")
+        raise _not_allowed(path, path)
     return amount
 
 
@@ -221,8 +222,7 @@ def _mode(rule: str, value: object) -> Mode:
     try:
         mode = Mode(value)
     except ValueError:
-        allowed = ", ".join(f'"{mode.value}"' for mode in Mode)
-        raise PolicyError(f"modes.{rule}: must be one of {allowed}") from None
+        raise _not_allowed(f"modes.{rule}", "modes.RULE") from None
     if rule in _ALWAYS_ENFORCED and mode is not Mode.ENFORCE:
         raise PolicyError(
             f'modes.{rule}: must be "enforce"; later rules need what it makes sure of'
@@ -230,8 +230,24 @@ def _mode(rule: str, value: object) -> Mode:
     return mode
 
 
-def _integer(section: Mapping[str, Any], path: str, lowest: int, highest: int, default: int) -> int:
-    value = section.get(path.rpartition(".")[2], default)
+def _claims(given: Mapping[str, int]) -> ClaimRules:
+    built_in = ClaimRules()
+    days = given.get("retention_days", built_in.retention_s // _DAY_S)
+    return ClaimRules(given.get("default_lease_ttl", built_in.default_lease_ttl_s), days * _DAY_S)
+
+
+def _whole_numbers(sections: Mapping[str, Any], path: str) -> dict[str, int]:
+    """The keys of a section of whole numbers that a file sets."""
+    section = _section(sections.get(path, {}), path, names_below(path))
+    return {name: _whole_number(value, f"{path}.{name}") for name, value in section.items()}
+
+
+def _whole_number(value: object, path: str) -> int:
+    lowest, highest = policy_key(path).bounds
     if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-        raise PolicyError(f"{path}: must be a whole number from {lowest} to {highest}")
+        raise _not_allowed(path, path)
     return value
+
+
+def _not_allowed(path: str, key: str) -> PolicyError:
+    return PolicyError(f"{path}: {policy_key(key).must_be}")

@@ -2,19 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final
 
 from liquidation.core.intake import MAX_ID, Intake
 from liquidation.core.model import Case, Claim, Liquidation, Standing, Verdict
 from liquidation.core.numbers import plain
+from liquidation.core.policy import RULE_NAMES
 from liquidation.core.record import Record, liquidation_record, liquidator_record, terms_record
 from liquidation.core.texts import Sent
 
 __all__ = [
     "Call",
+    "Disagreement",
     "change_fields",
     "claim_fields",
     "decision_fields",
+    "disagreement",
     "liquidation_fields",
     "request_record",
 ]
@@ -30,21 +34,54 @@ _NOBODY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Who calls. `started_ns` is a monotonic time; `abandoned` tells whether the caller is gone."""
+    """Who calls. `started_ns` is a monotonic time; `abandoned` tells whether the caller is gone.
+
+    `caller` is the name of the API key that they called with, "" where keys are off.
+    """
 
     rpc: str
     peer: str
     trace_id: str
     started_ns: int
     abandoned: Callable[[], bool] = lambda: False
+    caller: str = ""
 
     def fields(self, now_ns: int) -> dict[str, Any]:
         """The call's part of a line that is written at `now_ns`, a monotonic time too."""
         return {
             "latency_us": (now_ns - self.started_ns) // 1000,
             "peer": self.peer,
+            "caller": self.caller,
             "trace_id": self.trace_id,
         }
+
+
+class Disagreement(Enum):
+    """How a candidate for the rules decided otherwise; values as they are counted."""
+
+    WOULD_REFUSE = "would_refuse"
+    WOULD_ACCEPT = "would_accept"
+    OTHER_REFUSAL = "other_refusal"
+
+
+def disagreement(verdict: Verdict, candidate: Verdict | None) -> Disagreement | None:
+    """How a candidate disagrees with a verdict: in outcome, code, rule or words.
+
+    None where it agrees, where there is none, and where no rule of the policy gave the verdict: a
+    store that did not answer refuses under any rules.
+    """
+    if candidate is None:
+        return None
+    decided, other = verdict.refusal, candidate.refusal
+    if decided is None:
+        return None if other is None else Disagreement.WOULD_REFUSE
+    if decided.rule not in RULE_NAMES:
+        return None
+    if other is None:
+        return Disagreement.WOULD_ACCEPT
+    told = (decided.row.code, decided.rule, decided.message)
+    same = told == (other.row.code, other.rule, other.message)
+    return None if same else Disagreement.OTHER_REFUSAL
 
 
 def decision_fields(

@@ -28,9 +28,9 @@ _MAX_POLICIES: Final = 10_000
 # Disagreements and lines with a problem that are told one by one; all are counted.
 _MAX_TOLD: Final = 100
 _DEFAULT: Final = Policy()
-# Codes of refusals that stand for no rule of the policy: a fault, too many calls, a request_id
-# with other terms, and a store that did not answer or a caller who went away.
-_OUTSIDE: Final = frozenset({-1000, -1003, -1007, -1011})
+# Codes of refusals that stand for no rule of the policy: a fault, a key that is not good, too many
+# calls, a request_id with other terms, and a store that did not answer or a caller who went away.
+_OUTSIDE: Final = frozenset({-1000, -1001, -1002, -1003, -1007, -1011})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,8 @@ class RulesInForce:
     def __init__(self, own: Policy | None = None) -> None:
         """`own` are the rules of processes that told none."""
         self._own = own
-        self._told: dict[str, Policy] = {}
+        self._told: dict[str, dict[str, Policy]] = {}
+        self._versions = 0
         self._same: dict[str, Policy] = {}
         self.unreadable: list[str] = []
 
@@ -94,22 +95,26 @@ class RulesInForce:
         if entry.fields.get("event") != "rules":
             return
         process, record = text_of(entry.fields, "process"), entry.fields.get("rules")
-        if process not in self._told and len(self._told) >= _MAX_POLICIES:
-            return
         try:
             policy = policy_from_record(record if isinstance(record, dict) else {})
         except PolicyError as error:
             if len(self.unreadable) < _MAX_TOLD:
                 self.unreadable.append(f"{entry.source}: rules: {error}")
             return
+        # A decision that was begun before the rules changed is told after that, so the earlier
+        # versions of a process are kept.
+        policies = self._told.setdefault(process, {})
+        if policy.version not in policies and self._versions >= _MAX_POLICIES:
+            return
+        self._versions += policy.version not in policies
         # Many processes tell the same rules; they are held once.
-        self._told[process] = self._same.setdefault(repr(policy), policy)
+        policies[policy.version] = self._same.setdefault(repr(policy), policy)
 
     def of(self, fields: Mapping[str, Any]) -> Policy | None:
         """The rules of a line; None where nothing tells them."""
         version = text_of(fields, "rules_version")
-        told = self._told.get(text_of(fields, "process"))
-        if told is not None and told.version == version:
+        told = self._told.get(text_of(fields, "process"), {}).get(version)
+        if told is not None:
             return told
         if self._own is not None:
             return self._own

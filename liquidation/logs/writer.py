@@ -16,12 +16,20 @@ from structlog.typing import EventDict
 from liquidation.core.catalogue import STORE_NOT_REACHED, UNKNOWN_ERROR
 from liquidation.core.model import Refusal, Verdict
 from liquidation.core.numbers import ONE, Ratio, plain
+from liquidation.logs.lines import Disagreement, disagreement
 from liquidation.logs.masking import Masking, Sampling
+from liquidation.logs.observer import ClaimEnd, Observer
 from liquidation.logs.sink import LogSink
 
 __all__ = ["DecisionLog"]
 
 _LEVELS: Final = {UNKNOWN_ERROR.code: "error", STORE_NOT_REACHED.code: "warning"}
+_END_OF: Final = {
+    "complete": ClaimEnd.COMPLETED,
+    "cancel": ClaimEnd.CANCELLED,
+    "expire": ClaimEnd.EXPIRED,
+}
+_US: Final = 1_000_000
 
 
 class DecisionLog:
@@ -35,12 +43,14 @@ class DecisionLog:
         now: Callable[[], str],
         masking: Masking,
         sampling: Sampling,
+        observer: Observer | None = None,
     ) -> None:
         """`process` names this run of this process, `worker` its place among those of a port.
 
-        `now` gives the time as RFC 3339 text.
+        `now` gives the time as RFC 3339 text. `observer` is told of all that the log is told.
         """
         self._sink = sink
+        self._observer = observer or Observer()
         self.process = process
         self._worker = worker
         self._masking = masking
@@ -58,27 +68,71 @@ class DecisionLog:
         """How many lines the sink could not take so far."""
         return self._sink.lost
 
-    def decision(self, verdict: Verdict, fields: Mapping[str, Any], request: object) -> None:
+    def decision(
+        self,
+        verdict: Verdict,
+        fields: Mapping[str, Any],
+        request: object,
+        candidate: Verdict | None = None,
+    ) -> None:
         """One decision: who asked for what (`fields`), the verdict, and what it was made from.
 
-        Where only a share of the accepted ones is told, what is left out has no number either.
+        `candidate` is what the candidate rules say of it. Where only a share of the accepted ones
+        is told, what is left out has no number either; what the candidate disagrees with is told.
         """
-        if verdict.accepted and not self._sampling.keeps():
+        kind = disagreement(verdict, candidate)
+        self._decided(verdict, fields, kind)
+        if verdict.accepted and kind is None and not self._sampling.keeps():
             return
-        self._verdict("decision", verdict, fields, request)
+        self._verdict("decision", verdict, fields, request, candidate if kind else None)
 
-    def claim(self, verdict: Verdict, fields: Mapping[str, Any], request: object) -> None:
-        """One BeginClaim: as a decision, and the claim that came of it."""
-        self._verdict("claim", verdict, fields, request)
+    def claim(
+        self,
+        verdict: Verdict,
+        fields: Mapping[str, Any],
+        request: object,
+        candidate: Verdict | None = None,
+    ) -> None:
+        """One BeginClaim: as a decision, and the claim that came of it.
+
+        One that was known (`fields`) is not decided again, and so not counted or compared.
+        """
+        kind = None
+        if not fields["known"]:
+            kind = disagreement(verdict, candidate)
+            self._decided(verdict, fields, kind)
+            if verdict.accepted:
+                self._observer.claim_begun()
+        self._verdict("claim", verdict, fields, request, candidate if kind else None)
 
     def claim_change(
-        self, refusal: Refusal | None, fields: Mapping[str, Any], request: object
+        self, refusal: Refusal | None, fields: Mapping[str, Any], request: Mapping[str, Any]
     ) -> None:
         """A claim was renewed, ended or expired, or a call to do so was refused."""
+        if refusal is None and not fields["known"]:
+            ended = _END_OF.get(fields["change"])
+            if ended is not None:
+                self._observer.claim_ended(ClaimEnd.FORCED if request.get("force") else ended)
         self._numbered(_level(refusal), "claim", {**fields, **_outcome(refusal)}, request)
 
+    def _decided(
+        self, verdict: Verdict, fields: Mapping[str, Any], kind: Disagreement | None
+    ) -> None:
+        refusal = verdict.refusal
+        code, rule = (0, "") if refusal is None else (refusal.row.code, refusal.rule)
+        self._observer.decided(fields["rpc"], code, rule, fields["latency_us"] / _US)
+        for refused in verdict.shadow:
+            self._observer.shadow_refused(refused.rule)
+        if kind is not None:
+            self._observer.disagreed(kind.value)
+
     def _verdict(
-        self, event: str, verdict: Verdict, fields: Mapping[str, Any], request: object
+        self,
+        event: str,
+        verdict: Verdict,
+        fields: Mapping[str, Any],
+        request: object,
+        candidate: Verdict | None,
     ) -> None:
         refusal = verdict.refusal
         line = {
@@ -96,26 +150,44 @@ class DecisionLog:
                 {"rule": refusal.rule, "code": refusal.row.code, "message": refusal.message}
                 for refusal in verdict.shadow
             ]
+        if candidate is not None:
+            line["candidate"] = {
+                "rules_version": candidate.rules_version,
+                **_outcome(candidate.refusal),
+            }
         self._numbered(_level(refusal), event, line, request)
 
     def liquidation(
         self, change: str, refusal: Refusal | None, fields: Mapping[str, Any], request: object
     ) -> None:
         """A liquidation was opened or closed, or a call to do so was refused."""
+        self._observer.liquidation(change)
         line = {**fields, "change": change, **_outcome(refusal)}
         self._numbered(_level(refusal), "liquidation", line, request)
 
     def fault(self, decision_id: str, error: BaseException) -> None:
         """An error that is nobody's answer, with its traceback."""
+        self._observer.faulted()
         traceback = "".join(format_exception(error))
         self.note("error", "fault", decision_id=decision_id, traceback=traceback)
 
+    def store_failed(self, problem: str, event: str = "store_unavailable", **fields: Any) -> None:
+        """The store did not answer: the probe, or what the `event` of the line tells instead.
+
+        That is `store_failed` for a call, `settling_failed` for the background.
+        """
+        self._observer.store_failed()
+        level = "error" if event == "store_unavailable" else "warning"
+        self.note(level, event, **fields, problem=problem)
+
     def note(self, level: str, event: str, **fields: Any) -> None:
         """Something about the process itself, such as that it serves or drains."""
+        self._observer.line(event)
         getattr(self._log, level)(event, **fields, process=self.process, worker=self._worker)
 
     def _numbered(self, level: str, event: str, fields: Mapping[str, Any], request: object) -> None:
         self._seq += 1
+        self._observer.line(event)
         line = self._masking.apply({**fields, "request": request})
         line |= {"process": self.process, "worker": self._worker, "seq": self._seq}
         if self._sampling.share != ONE:

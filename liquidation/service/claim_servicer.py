@@ -6,13 +6,14 @@ from typing import Final
 from google.protobuf.message import Message
 
 from liquidation.claims import BeginText, Claims, Granted
+from liquidation.core.keys import Permission
 from liquidation.core.model import Claim, ClaimEvent, ClaimState, Defect, Refusal
 from liquidation.desk import Answer
 from liquidation.failures import FAULT
 from liquidation.logs.lines import Call
 from liquidation.register import refused_field
 from liquidation.service import rpc, wire
-from liquidation.service.guards import Guard
+from liquidation.service.door import Arrival, Door
 from liquidation.store.base import ClaimFilter
 from liquidation.v1 import claim_service_pb2 as pb
 
@@ -22,15 +23,10 @@ _STATES: Final = {state.value: state for state in ClaimState}
 
 
 def claim_service(
-    claims: Claims,
-    guard: Guard,
-    unfinished: rpc.Unfinished,
-    calls: rpc.PlainCalls,
-    max_request_bytes: int,
-    monotonic_ns: Callable[[], int],
+    claims: Claims, door: Door, unfinished: rpc.Unfinished, calls: rpc.PlainCalls
 ) -> rpc.Service:
     """The service, ready to be added to a server."""
-    servicer = _ClaimServicer(claims, guard, unfinished, max_request_bytes, monotonic_ns)
+    servicer = _ClaimServicer(claims, door, unfinished)
     return rpc.Service(
         pb.DESCRIPTOR.services_by_name["ClaimService"],
         unary={
@@ -45,7 +41,11 @@ def claim_service(
                 servicer.refused("complete"),
             ),
             "CancelClaim": calls.unary(
-                "CancelClaim", pb.CancelClaimRequest, servicer.cancel, servicer.refused("cancel")
+                "CancelClaim",
+                pb.CancelClaimRequest,
+                servicer.cancel,
+                servicer.refused("cancel"),
+                lambda request: Permission.CLAIMS_FORCE if request.force else None,
             ),
             "GetClaim": calls.unary("GetClaim", pb.GetClaimRequest, servicer.get),
             "ListClaims": calls.unary("ListClaims", pb.ListClaimsRequest, servicer.page),
@@ -61,33 +61,38 @@ class _ClaimServicer:
     def __init__(
         self,
         claims: Claims,
-        guard: Guard,
+        door: Door,
         unfinished: rpc.Unfinished,
-        max_request_bytes: int,
-        monotonic_ns: Callable[[], int],
     ) -> None:
         self._claims = claims
-        self._guard = guard
+        self._door = door
         self._unfinished = unfinished
-        self._max_request_bytes = max_request_bytes
-        self._monotonic_ns = monotonic_ns
 
     async def begin(self, data: bytes, context: rpc.Context) -> bytes:
-        call = rpc.call_of("BeginClaim", context, self._monotonic_ns())
-        outcome = await self._unfinished.finish(self._begin(data, call))
+        arrival = self._door.arrive("BeginClaim", Permission.CLAIMS, context)
+        outcome = await self._unfinished.finish(self._begin(data, arrival))
         answer = outcome.answer if isinstance(outcome, Granted) else outcome
         decision = wire.decision(answer.decision_id, answer.verdict)
         if isinstance(outcome, Granted):
+            await self._door.leave(arrival.call, 0)
             response = pb.BeginClaimResponse(claim=_claim(outcome.claim), decision=decision)
             return response.SerializeToString()
-        return rpc.refuse(context, answer.verdict.refusal or FAULT, decision)
+        refusal = answer.verdict.refusal or FAULT
+        await self._door.leave(arrival.call, refusal.row.code)
+        return rpc.refuse(context, refusal, decision)
 
-    async def _begin(self, data: bytes, call: Call) -> Granted | Answer:
-        with self._guard.admit() as admission:
-            return await self._claims.begin(self._begin_text(data), call, admission.refusal)
+    async def _begin(self, data: bytes, arrival: Arrival) -> Granted | Answer:
+        with self._door.guard.admit() as admission:
+            try:
+                begin = self._begin_text(data)
+                admit = self._door.admits(arrival, admission)
+                return await self._claims.begin(begin, arrival.call, admit)
+            except Exception as error:  # noqa: BLE001 - the last line of defence, told in full
+                unread = BeginText("", wire.unreadable(data), None)
+                return self._claims.fault(unread, arrival.call, error)
 
     def _begin_text(self, data: bytes) -> BeginText:
-        request = wire.parse(pb.BeginClaimRequest, data, self._max_request_bytes)
+        request = self._door.parse(pb.BeginClaimRequest, data)
         if isinstance(request, Defect):
             return BeginText("", wire.unreadable(data, request), None)
         return BeginText(request.request_id, wire.sent(request), _lease(request))

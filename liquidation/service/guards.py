@@ -1,25 +1,86 @@
-"""What stands before a call: how many may be in progress at once."""
+"""What stands before a call: its key, its liquidator's rate, how many may be in progress."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Final
 
 from liquidation.core import catalogue
+from liquidation.core.intake import MAX_ID
+from liquidation.core.keys import ANYONE, MALFORMED_KEY, Identity, KeyRing, Permission
 from liquidation.core.model import Refusal
+from liquidation.core.policy import Limits
 from liquidation.core.rules import RETRY_AFTER_S
+from liquidation.service.rates import Rate
 
-__all__ = ["Guard"]
+__all__ = ["Admission", "Guard", "Metadata"]
+
+Metadata = Iterable[tuple[str, str | bytes]]
 
 _TOO_MANY: Final = Refusal(catalogue.RATE_LIMIT_EXCEEDED, retry_after_s=RETRY_AFTER_S)
+_AUTHORIZATION: Final = "authorization"
+# The name of a scheme is read in any case (RFC 9110, section 11.1).
+_BEARER: Final = re.compile(r"bearer +([!-~]+)", re.IGNORECASE)
 
 
 class Guard:
-    """Counts the calls in progress; a stream counts as one from its first item on."""
+    """Looks at keys and rates, and counts the calls in progress.
 
-    def __init__(self, max_concurrent_calls: int) -> None:
-        """`max_concurrent_calls` is inclusive."""
-        self._most = max_concurrent_calls
+    A stream counts as one call from its first item on. Limits and keys are asked for each time,
+    since both change while the server runs. For one thread: that of the event loop.
+    """
+
+    def __init__(
+        self,
+        limits: Callable[[], Limits],
+        keys: Callable[[], KeyRing | None],
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """`keys` gives None while keys are off.
+
+        `now` is the aware time by which keys expire; `monotonic`, in seconds, that of rates.
+        """
+        self._limits = limits
+        self._keys = keys
+        self._now = now
+        self._rate = Rate(monotonic)
         self._in_progress = 0
+
+    def identify(self, metadata: Metadata, permission: Permission) -> Identity | Refusal:
+        """Who calls, by the key in `authorization: Bearer KEY`, or why that key is refused.
+
+        A header that is there twice or of another form is -1001; for keys see `KeyRing.identify`.
+        """
+        ring = self._keys()
+        if ring is None:
+            return ANYONE
+        headers = [value for name, value in metadata if name == _AUTHORIZATION]
+        if not headers:
+            return ring.identify(None, permission, self._now())
+        bearer = _BEARER.fullmatch(headers[0]) if isinstance(headers[0], str) else None
+        if bearer is None or len(headers) > 1:
+            return MALFORMED_KEY
+        return ring.identify(bearer[1], permission, self._now())
+
+    def rate(self, liquidator_id: str) -> Refusal | None:
+        """The refusal where a liquidator asks too often now; what is refused does not count.
+
+        An id that cannot be one is not counted: the rule `well_formed` refuses it, and what a
+        caller makes up must not fill the memory.
+        """
+        per_second = self._limits().liquidator_requests_per_second
+        if per_second == 0 or not 0 < len(liquidator_id) <= MAX_ID:
+            return None
+        wait_s = self._rate.wait(liquidator_id, per_second)
+        if wait_s is None:
+            return None
+        return Refusal(
+            catalogue.RATE_LIMIT_EXCEEDED,
+            values={"liquidator_requests_per_second": str(per_second)},
+            retry_after_s=wait_s,
+        )
 
     @contextmanager
     def admit(self) -> Iterator["Admission"]:
@@ -32,9 +93,14 @@ class Guard:
             if admission.granted:
                 self._in_progress -= 1
 
+    @property
+    def in_progress(self) -> int:
+        """How many calls are counted now."""
+        return self._in_progress
+
     def take(self) -> bool:
         """Counts one more call in progress, if it may be."""
-        if self._in_progress >= self._most:
+        if self._in_progress >= self._limits().max_concurrent_calls:
             return False
         self._in_progress += 1
         return True

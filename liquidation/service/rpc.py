@@ -1,4 +1,4 @@
-"""What every servicer shares: who calls, how an answer leaves, how methods are found."""
+"""What every servicer shares: how a call is answered, and how methods are found."""
 
 import asyncio
 import base64
@@ -10,6 +10,7 @@ import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
+from liquidation.core.keys import Permission
 from liquidation.core.model import Defect, Refusal
 from liquidation.core.numbers import MAX_INT64
 from liquidation.core.rules import unknown_parameter, wrong_format
@@ -18,7 +19,7 @@ from liquidation.logs.lines import Call
 from liquidation.logs.writer import DecisionLog
 from liquidation.register import RefusedError, refused_field
 from liquidation.service import refusals, wire
-from liquidation.service.guards import Guard
+from liquidation.service.door import Arrival, Context, Door
 from liquidation.v1 import liquidation_pb2
 
 __all__ = [
@@ -27,13 +28,11 @@ __all__ = [
     "Service",
     "Stream",
     "Unary",
-    "call_of",
     "key_of",
     "page_token",
     "refuse",
 ]
 
-Context = grpc.aio.ServicerContext[bytes, bytes]
 Unary = Callable[[bytes, Context], Awaitable[bytes]]
 Stream = Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]
 _INT64_DIGITS: Final = 19
@@ -81,16 +80,6 @@ class Service(grpc.GenericRpcHandler):
         return self._handlers.get(handler_call_details.method)
 
 
-def call_of(rpc: str, context: Context, started_ns: int) -> Call:
-    """Who calls `rpc`, and whether they still wait for the answer."""
-
-    def abandoned() -> bool:
-        left = context.time_remaining()
-        return left is not None and left <= 0
-
-    return Call(rpc, context.peer(), _trace_id(context), started_ns, abandoned)
-
-
 def refuse(
     context: Context, refusal: Refusal, decision: liquidation_pb2.Decision | None = None
 ) -> bytes:
@@ -127,18 +116,17 @@ class PlainCalls:
     def __init__(
         self,
         log: DecisionLog,
-        guard: Guard,
+        door: Door,
         unfinished: Unfinished,
-        max_request_bytes: int,
+        permission: Permission,
         new_id: Callable[[], str],
-        monotonic_ns: Callable[[], int],
     ) -> None:
+        """`permission` is what a key needs for each of the calls."""
         self._log = log
+        self._door = door
         self._unfinished = unfinished
-        self._guard = guard
-        self._max_request_bytes = max_request_bytes
+        self._permission = permission
         self._new_id = new_id
-        self._monotonic_ns = monotonic_ns
 
     def unary(
         self,
@@ -146,23 +134,29 @@ class PlainCalls:
         message_type: type[_M],
         behaviour: Callable[[_M, Call], Awaitable[Message]],
         on_refused: Callable[[_M, Refusal, str, Call], None] = lambda *_: None,
+        also_needs: Callable[[_M], Permission | None] = lambda _: None,
     ) -> Unary:
         """A handler that runs `behaviour`; what it raises becomes the refusal.
 
         `on_refused` leaves the line of a call that was refused, under the id that the caller gets.
+        `also_needs` names the further permission that some requests need.
         """
 
-        async def run(data: bytes, call: Call) -> Message | tuple[Refusal, str]:
+        async def run(data: bytes, arrival: Arrival) -> Message | tuple[Refusal, str]:
+            call = arrival.call
             request = message_type()
             decision_id = self._new_id()
             try:
-                with self._guard.admit() as admission:
+                with self._door.guard.admit() as admission:
                     outside = ABANDONED if call.abandoned() else admission.refusal
-                    if outside is not None:
-                        raise RefusedError(outside)
+                    if refusal := arrival.refusal or outside:
+                        raise RefusedError(refusal)
                     request = self._parse(message_type, data)
                     if unknown := wire.unknown_fields(request):
                         raise RefusedError(unknown_parameter(unknown))
+                    further = also_needs(request)
+                    if further and (refusal := self._door.also(arrival, further)):
+                        raise RefusedError(refusal)
                     return await behaviour(request, call)
             except RefusedError as refused:
                 refusal, logged = refused.refusal, refused.logged
@@ -173,11 +167,13 @@ class PlainCalls:
             return refusal, decision_id
 
         async def handle(data: bytes, context: Context) -> bytes:
-            call = call_of(name, context, self._monotonic_ns())
-            outcome = await self._unfinished.finish(run(data, call))
+            arrival = self._door.arrive(name, self._permission, context)
+            outcome = await self._unfinished.finish(run(data, arrival))
             if isinstance(outcome, Message):
+                await self._door.leave(arrival.call, 0)
                 return outcome.SerializeToString()
             refusal, decision_id = outcome
+            await self._door.leave(arrival.call, refusal.row.code)
             # A failure of ours is in the log under this id; other refusals say it all themselves.
             failed = refusal in (FAULT, STORE_NOT_REACHED)
             told = liquidation_pb2.Decision(decision_id=decision_id) if failed else None
@@ -186,7 +182,7 @@ class PlainCalls:
         return handle
 
     def _parse(self, message_type: type[_M], data: bytes) -> _M:
-        request = wire.parse(message_type, data, self._max_request_bytes)
+        request = self._door.parse(message_type, data)
         if isinstance(request, Defect):
             raise RefusedError(wrong_format(request))
         return request
@@ -214,13 +210,3 @@ def key_of(token: str, word: str) -> int:
     if said != word or number > MAX_INT64:
         raise refused_field("page_token", "is not a token that this service gave")
     return number
-
-
-def _trace_id(context: Context) -> str:
-    """The trace id of a W3C traceparent header, "" where there is none."""
-    for key, value in context.invocation_metadata() or ():
-        if key == "traceparent" and isinstance(value, str):
-            parts = value.split("-")
-            if len(parts) >= 4 and len(parts[1]) == 32 and parts[1].isalnum():
-                return parts[1]
-    return ""

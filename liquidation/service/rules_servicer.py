@@ -1,12 +1,13 @@
 """LiquidationRulesService: wire → desk → wire. It decides nothing."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
+from liquidation.core.keys import Permission
 from liquidation.core.model import Defect, Tier
 from liquidation.core.numbers import plain
 from liquidation.core.policy import MAX_BATCH, RULE_NAMES, Mode, Policy
@@ -15,12 +16,10 @@ from liquidation.desk import Answer, Desk
 from liquidation.failures import FAULT
 from liquidation.logs.lines import Call
 from liquidation.service import refusals, rpc, wire
-from liquidation.service.guards import Guard
+from liquidation.service.door import Arrival, Door
 from liquidation.v1 import rules_service_pb2
 
 __all__ = ["claim_result", "rules_in_force", "rules_service"]
-
-_M = TypeVar("_M", bound=Message)
 
 _MODES: Final = {
     Mode.ENFORCE: rules_service_pb2.RULE_MODE_ENFORCE,
@@ -30,10 +29,14 @@ _MODES: Final = {
 
 
 def rules_service(
-    desk: Desk, guard: Guard, calls: rpc.PlainCalls, monotonic_ns: Callable[[], int]
+    desk: Desk, in_force: Callable[[], Policy], door: Door, calls: rpc.PlainCalls
 ) -> rpc.Service:
-    """The service, ready to be added to a server."""
-    servicer = _RulesServicer(desk, guard, monotonic_ns)
+    """The service, ready to be added to a server; `in_force` are the rules that it tells."""
+    servicer = _RulesServicer(desk, door)
+
+    async def get_rules(_: rules_service_pb2.GetRulesRequest, __: Call) -> Message:
+        return rules_in_force(in_force())
+
     return rpc.Service(
         rules_service_pb2.DESCRIPTOR.services_by_name["LiquidationRulesService"],
         unary={
@@ -42,91 +45,98 @@ def rules_service(
             "ListErrorCodes": calls.unary(
                 "ListErrorCodes", rules_service_pb2.ListErrorCodesRequest, _error_codes
             ),
-            "GetRules": calls.unary(
-                "GetRules", rules_service_pb2.GetRulesRequest, servicer.get_rules
-            ),
+            "GetRules": calls.unary("GetRules", rules_service_pb2.GetRulesRequest, get_rules),
         },
         stream={"StreamCheckClaims": servicer.stream_check_claims},
     )
 
 
 class _RulesServicer:
-    def __init__(self, desk: Desk, guard: Guard, monotonic_ns: Callable[[], int]) -> None:
+    def __init__(self, desk: Desk, door: Door) -> None:
         self._desk = desk
-        self._guard = guard
-        self._monotonic_ns = monotonic_ns
+        self._door = door
 
     def unary(
-        self, name: str, behaviour: Callable[[bytes, Call], Awaitable[Message | Answer]]
+        self, name: str, behaviour: Callable[[bytes, Arrival], Awaitable[Message | Answer]]
     ) -> rpc.Unary:
         """A handler that sends the message that `behaviour` gives, or the refusal."""
 
         async def handle(data: bytes, context: rpc.Context) -> bytes:
-            call = rpc.call_of(name, context, self._monotonic_ns())
+            arrival = self._door.arrive(name, Permission.CHECK, context)
             try:
-                outcome = await behaviour(data, call)
+                outcome = await behaviour(data, arrival)
             except Exception as error:  # noqa: BLE001 - the last line of defence, told in full
-                outcome = self._desk.fault(wire.unreadable(data), call, error)
+                outcome = self._desk.fault(wire.unreadable(data), arrival.call, error)
             if isinstance(outcome, Message):
+                await self._door.leave(arrival.call, 0)
                 return outcome.SerializeToString()
-            refusal = outcome.verdict.refusal or FAULT
-            decision = wire.decision(outcome.decision_id, outcome.verdict)
-            return rpc.refuse(context, refusal, decision)
+            return await self._refuse(context, arrival, outcome)
 
         return handle
 
-    async def check_claim(self, data: bytes, call: Call) -> Message | Answer:
-        request = self._parse(rules_service_pb2.CheckClaimRequest, data)
-        (answer,) = await self._check([_sent(request, data)], call)
+    async def check_claim(self, data: bytes, arrival: Arrival) -> Message | Answer:
+        request = self._door.parse(rules_service_pb2.CheckClaimRequest, data)
+        answer = await self._check_one(_sent(request, data), arrival)
         if answer.verdict.accepted:
             return wire.checked(answer.decision_id, answer.verdict)
         return answer
 
-    async def batch_check_claims(self, data: bytes, call: Call) -> Message | Answer:
-        batch = self._parse(rules_service_pb2.BatchCheckClaimsRequest, data)
+    async def batch_check_claims(self, data: bytes, arrival: Arrival) -> Message | Answer:
+        if arrival.refusal is not None:
+            return await self._check_one(wire.unreadable(data), arrival)
+        batch = self._door.parse(rules_service_pb2.BatchCheckClaimsRequest, data)
         if isinstance(batch, Defect) or not 1 <= len(batch.requests) <= MAX_BATCH:
             defect = batch if isinstance(batch, Defect) else _BATCH_SIZE
-            return (await self._check([wire.unreadable(data, defect)], call))[0]
+            return await self._check_one(wire.unreadable(data, defect), arrival)
         if unknown := wire.unknown_fields(batch, deep=False):
-            sent = wire.unreadable(data, unknown_fields=unknown)
-            return (await self._check([sent], call))[0]
-        answers = await self._check([wire.sent(each) for each in batch.requests], call)
+            return await self._check_one(wire.unreadable(data, unknown_fields=unknown), arrival)
+        with self._door.guard.admit() as admission:
+            answers = await self._desk.check_all(
+                [wire.sent(each) for each in batch.requests],
+                arrival.call,
+                self._door.admits(arrival, admission),
+            )
         return rules_service_pb2.BatchCheckClaimsResponse(results=map(claim_result, answers))
 
     async def stream_check_claims(
         self, requests: AsyncIterator[bytes], context: rpc.Context
     ) -> AsyncIterator[bytes]:
-        with self._guard.admit() as admission:
-            async for data in requests:
-                call = rpc.call_of("StreamCheckClaims", context, self._monotonic_ns())
+        with self._door.guard.admit() as admission:
+            async for data in self._door.items(requests, context):
+                # Each time anew: a key may be revoked while its stream is open.
+                arrival = self._door.arrive("StreamCheckClaims", Permission.CHECK, context)
                 correlation_id = ""
+                admission.ask()
                 try:
                     correlation_id, sent = self._item(data)
-                    answer = await self._desk.check(sent, call, admission.ask())
+                    admit = self._door.admits(arrival, admission)
+                    answer = await self._desk.check(sent, arrival.call, admit)
                 except Exception as error:  # noqa: BLE001 - a fault must not end the stream
-                    answer = self._desk.fault(wire.unreadable(data), call, error)
+                    answer = self._desk.fault(wire.unreadable(data), arrival.call, error)
+                if arrival.refusal is not None:
+                    await self._refuse(context, arrival, answer)
+                    return
                 yield rules_service_pb2.StreamCheckClaimsResponse(
                     correlation_id=correlation_id, result=claim_result(answer)
                 ).SerializeToString()
 
-    async def get_rules(self, _: rules_service_pb2.GetRulesRequest, __: Call) -> Message:
-        return rules_in_force(self._desk.policy)
+    async def _refuse(self, context: rpc.Context, arrival: Arrival, answer: Answer) -> bytes:
+        refusal = answer.verdict.refusal or FAULT
+        await self._door.leave(arrival.call, refusal.row.code)
+        return rpc.refuse(context, refusal, wire.decision(answer.decision_id, answer.verdict))
 
-    async def _check(self, requests: Sequence[Sent], call: Call) -> list[Answer]:
-        with self._guard.admit() as admission:
-            return await self._desk.check_all(requests, call, admission.refusal)
+    async def _check_one(self, sent: Sent, arrival: Arrival) -> Answer:
+        with self._door.guard.admit() as admission:
+            return await self._desk.check(sent, arrival.call, self._door.admits(arrival, admission))
 
     def _item(self, data: bytes) -> tuple[str, Sent]:
-        item = self._parse(rules_service_pb2.StreamCheckClaimsRequest, data)
+        item = self._door.parse(rules_service_pb2.StreamCheckClaimsRequest, data)
         if isinstance(item, Defect):
             return "", wire.unreadable(data, item)
         sent = wire.sent(item.request)
         if unknown := wire.unknown_fields(item, deep=False):
             sent = replace(sent, unknown_fields=unknown + sent.unknown_fields)
         return item.correlation_id, sent
-
-    def _parse(self, message_type: type[_M], data: bytes) -> _M | Defect:
-        return wire.parse(message_type, data, self._desk.policy.limits.max_request_bytes)
 
 
 _BATCH_SIZE: Final = Defect("requests", f"must have 1 to {MAX_BATCH} entries")
@@ -169,4 +179,5 @@ def rules_in_force(policy: Policy) -> rules_service_pb2.GetRulesResponse:
         claim_retention=Duration(seconds=policy.claims.retention_s),
         max_request_bytes=policy.limits.max_request_bytes,
         max_concurrent_calls=policy.limits.max_concurrent_calls,
+        liquidator_requests_per_second=policy.limits.liquidator_requests_per_second,
     )

@@ -28,6 +28,7 @@ __all__ = [
     "ClaimActiveError",
     "ClaimFilter",
     "ClaimPage",
+    "CommitObserver",
     "Page",
     "PutResult",
     "SchemaError",
@@ -36,6 +37,10 @@ __all__ = [
     "StoreError",
     "StoreUnavailableError",
 ]
+
+# Is told of each group of writes once it is on disk: how many they are, and how many seconds the
+# commit took, waiting for other processes included. Called on whatever thread commits.
+CommitObserver = Callable[[int, float], None]
 
 
 class StoreError(Exception):
@@ -239,6 +244,10 @@ class Store(Protocol):
 
     async def claims(self, wanted: ClaimFilter, below: int | None, size: int) -> ClaimPage:
         """Up to `size` claims with a fencing token below `below`, newest first."""
+        ...
+
+    async def count_active(self) -> int:
+        """How many claims are active and their lease not over, on all accounts."""
         ...
 
     async def expire(self, most: int) -> Sequence[Claim]:

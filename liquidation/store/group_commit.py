@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from liquidation.store.base import StoreUnavailableError
+from liquidation.store.base import CommitObserver, StoreUnavailableError
 
 __all__ = ["MAX_GROUP", "GroupCommit", "Job", "Turnstile"]
 
@@ -80,15 +80,20 @@ class GroupCommit:
     """Runs jobs in grouped transactions on a connection that only its thread uses."""
 
     def __init__(
-        self, connection: sqlite3.Connection, turnstile: Turnstile, most: int = MAX_GROUP
+        self,
+        connection: sqlite3.Connection,
+        turnstile: Turnstile,
+        most: int = MAX_GROUP,
+        committed: CommitObserver = lambda *_: None,
     ) -> None:
         """Takes both over. `connection` is in autocommit mode and usable from any thread.
 
-        `most` bounds a group; 1 commits each job by itself.
+        `most` bounds a group; 1 commits each job by itself. `committed` is told of each group.
         """
         self._connection = connection
         self._turnstile = turnstile
         self._most = most
+        self._committed = committed
         self._last = 0
         self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
@@ -144,6 +149,7 @@ class GroupCommit:
         return group, False
 
     def _commit(self, group: list[_Queued]) -> None:
+        begun = time.monotonic()
         try:
             with self._turnstile.passed():
                 outcomes = self._transaction(group)
@@ -152,6 +158,8 @@ class GroupCommit:
             failure = StoreUnavailableError(f"the group was not committed: {error}")
             failure.__cause__ = error
             outcomes = [(None, failure)] * len(group)
+        else:
+            self._committed(len(group), time.monotonic() - begun)
         by_loop = defaultdict(list)
         for queued, outcome in zip(group, outcomes, strict=True):
             by_loop[queued.loop].append((queued.done, *outcome))

@@ -27,6 +27,7 @@ from liquidation.store.base import (
     Changed,
     ClaimFilter,
     ClaimPage,
+    CommitObserver,
     Page,
     PutResult,
     StandingQuery,
@@ -49,8 +50,14 @@ _CLOSE_S: Final = 10.0
 class SqliteStore:
     """A `Store` in one SQLite file, created on first use."""
 
-    def __init__(self, path: Path, clock: StoreClock, group: int = MAX_GROUP) -> None:
-        """Opens the file at `path`. At most `group` writes share a commit.
+    def __init__(
+        self,
+        path: Path,
+        clock: StoreClock,
+        group: int = MAX_GROUP,
+        committed: CommitObserver = lambda *_: None,
+    ) -> None:
+        """Opens the file at `path`. At most `group` writes share a commit, told to `committed`.
 
         Raises:
             StoreUnavailableError: the file cannot be opened or written.
@@ -73,7 +80,7 @@ class SqliteStore:
                 raise StoreUnavailableError(told) from error
             # All is open, and stays so.
             opened.pop_all()
-        self._writer = GroupCommit(writing, turnstile, group)
+        self._writer = GroupCommit(writing, turnstile, group, committed)
 
     async def standings(self, queries: Sequence[StandingQuery]) -> list[Standing]:
         with self._one_moment() as connection:
@@ -151,6 +158,10 @@ class SqliteStore:
     async def claims(self, wanted: ClaimFilter, below: int | None, size: int) -> ClaimPage:
         with self._one_moment() as connection:
             return sqlite_claim_rows.page(connection, wanted, below, size, self._clock)
+
+    async def count_active(self) -> int:
+        with self._one_moment() as connection:
+            return sqlite_claim_rows.count_active(connection, self._clock)
 
     async def expire(self, most: int) -> tuple[Claim, ...]:
         expired: tuple[Claim, ...] = await self._write(

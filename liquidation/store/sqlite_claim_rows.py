@@ -20,6 +20,7 @@ __all__ = [
     "active_claim",
     "active_claim_on",
     "claim_of",
+    "count_active",
     "decision_record",
     "find",
     "history",
@@ -125,6 +126,15 @@ def page(
     ).fetchall()
     claims = [claim_of(row, clock) for row in rows[:size]]
     return ClaimPage(claims, claims[-1].fencing_token if len(rows) > size else None)
+
+
+def count_active(connection: sqlite3.Connection, clock: StoreClock) -> int:
+    """How many claims hold a slot now; see `Store.count_active`."""
+    (count,) = connection.execute(
+        "SELECT count(*) FROM claim WHERE state = 'ACTIVE' AND lease_end_us > :lease_now",
+        now(clock),
+    ).fetchone()
+    return int(count)
 
 
 def _conditions(wanted: ClaimFilter, moment: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:

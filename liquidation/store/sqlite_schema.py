@@ -3,12 +3,16 @@
 A step that is published is never edited; what changes later is a new step.
 """
 
+import os
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from liquidation.store.base import SchemaError
 
-__all__ = ["migrate"]
+__all__ = ["NEWEST", "migrate", "version_at"]
 
 _STEPS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -85,6 +89,28 @@ _STEPS: Final[tuple[tuple[str, ...], ...]] = (
     ),
 )
 
+# The version that this service makes of every file.
+NEWEST: Final = len(_STEPS)
+
+
+def version_at(path: Path) -> int | None:
+    """The version of the schema in the file at `path`; None where another program's tables are.
+
+    Nothing is created or written, whoever uses the file meanwhile.
+
+    Raises:
+        sqlite3.Error: the file is not there, cannot be read, or is no database.
+    """
+    # A reader makes the files of the write-ahead log where they are missing, and leaves them
+    # behind, as its own. Where they are not there, all that was written is in the file itself.
+    beside = (path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-shm"))
+    alone = "" if all(each.exists() for each in beside) else "&immutable=1"
+    uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro{alone}"
+    with closing(sqlite3.connect(uri, uri=True)) as reading:
+        (version,) = reading.execute("PRAGMA user_version").fetchone()
+        (tables,) = reading.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return None if version == 0 and tables else int(version)
+
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Brings the schema to the newest version; several processes may do it at once.
@@ -96,9 +122,9 @@ def migrate(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > len(_STEPS):
+        if version > NEWEST:
             raise SchemaError(
-                f"the database has schema version {version}, this service knows {len(_STEPS)}: "
+                f"the database has schema version {version}, this service knows {NEWEST}: "
                 "it was written by a newer version"
             )
         for number, step in enumerate(_STEPS[version:], start=version + 1):

@@ -42,6 +42,14 @@ GRPC_CODES_OF_1202 = {
 # What this service says. A row that joins or leaves has to be named here as well.
 EMITTED = [
     (-1000, "An unknown error occurred while processing the request."),
+    (-1001, "The api key or secret is in wrong format."),
+    (
+        -1002,
+        (
+            "API key or secret is invalid, it may be because key have insufficient permission or "
+            "the key is expired/revoked."
+        ),
+    ),
     (-1003, "Rate limit exceed."),
     (-1004, "An unknown parameter was sent."),
     (-1005, "Some parameters are in wrong format for api."),
@@ -96,12 +104,19 @@ def test_rows_of_one_code_share_one_code_object() -> None:
         assert kinds.setdefault(row.code, row.kind) is row.kind
 
 
-def test_words_of_our_own_use_codes_of_the_table() -> None:
+def test_rows_of_our_own_use_codes_of_the_table() -> None:
     known = {row.code for row in TABLE}
 
     for row in OWN_WORDS:
         assert row.code in known
-        assert row.message not in {each.message for each in TABLE}
+        assert (row.message, row.grpc) not in {(each.message, each.grpc) for each in TABLE}
+
+
+def test_a_good_key_that_lacks_a_permission_is_told_in_the_tables_words() -> None:
+    row = catalogue.KEY_LACKS_PERMISSION
+
+    assert (row.code, row.kind.name, row.grpc.name) == (-1002, "UNAUTHORIZED", "PERMISSION_DENIED")
+    assert row.message == catalogue.KEY_REFUSED.message
 
 
 def test_every_row_of_the_module_is_in_a_table() -> None:

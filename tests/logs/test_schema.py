@@ -9,6 +9,7 @@ from jsonschema import Draft202012Validator
 
 from liquidation.core.policy import RULE_NAMES
 from liquidation.core.rules import RULES
+from liquidation.logs.observer import EVENTS
 from tests.logs.schema import SCHEMA, problems_of
 
 Line = dict[str, Any]
@@ -56,6 +57,12 @@ def test_the_real_log_has_every_kind_of_line(produced_log: Path) -> None:
 
 def test_the_schema_knows_every_rule() -> None:
     assert {rule.name for rule in RULES} <= set(SCHEMA["$defs"]["rule"]["enum"])
+
+
+def test_the_schema_knows_every_event_that_is_counted() -> None:
+    events = set(SCHEMA["properties"]["event"]["enum"])
+
+    assert events == {*EVENTS, "log_lines_lost"}
 
 
 @pytest.mark.parametrize("event", ["decision", "claim", "liquidation"])

@@ -40,6 +40,9 @@ VOLATILE = {"timestamp", "decision_id", "latency_us", "peer", "process", "worker
 # What no request to a sound server can cause: the reason, by the row's words.
 CAUSED_OTHERWISE = {
     "An unknown error occurred while processing the request.": "a fault of the service itself",
+    "The api key or secret is in wrong format.": "an API key: see test_api_keys",
+    "API key or secret is invalid, it may be because key have insufficient permission "
+    "or the key is expired/revoked.": "an API key: see test_api_keys",
     "Rate limit exceed.": "more calls at once than the server takes",
     "Can not place/cancel orders, it may be because internal network error. "
     "Please try again in a few seconds.": "a store that does not answer",

@@ -128,7 +128,8 @@ async def test_a_full_disk_is_told_in_the_log(tmp_path: Path) -> None:
 # Root may write what may only be read, so root becomes nobody; who that is may not be able to
 # import anything from then on.
 AS_NOBODY = """
-import concurrent.futures.thread, os
+import concurrent.futures.thread, locale, os
+import liquidation.cli.serve
 from liquidation.cli import main
 if os.geteuid() == 0:
     os.setuid(65534)

@@ -29,8 +29,9 @@ def process(tmp_path: Path) -> Iterator[Process]:
 
 
 def log_of(directory: Path, event: str) -> list[dict[str, Any]]:
-    lines = (directory / "decisions.log").read_text().splitlines()
-    return [line for line in map(json.loads, lines) if line["event"] == event]
+    # What is being written ends in the middle of a line.
+    complete, _, _ = (directory / "decisions.log").read_text().rpartition("\n")
+    return [line for line in map(json.loads, complete.splitlines()) if line["event"] == event]
 
 
 def pids(directory: Path) -> dict[int, int]:

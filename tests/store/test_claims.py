@@ -363,6 +363,22 @@ async def test_a_liquidation_stays_open_while_a_claim_on_it_is_active(
     assert await store.close_liquidation(1) is not None
 
 
+async def test_the_claims_that_are_active_and_whose_lease_runs_are_counted(
+    store: Store, clock: Clock
+) -> None:
+    assert await store.count_active() == 0
+    await begin(store, begin_request(liquidation_id=1))
+    second = granted(await begin(store, begin_request(liquidation_id=2, lease_s=2 * LEASE_S)))
+
+    assert await store.count_active() == 2
+    clock.advance(LEASE_S)
+    assert await store.count_active() == 1, "a lease that ran out counts no more, at once"
+    await store.expire(100)
+    assert await store.count_active() == 1
+    await store.end(second.claim_id, second.fencing_token, ClaimState.COMPLETED, "")
+    assert await store.count_active() == 0
+
+
 async def test_claims_are_listed_newest_first_by_what_is_wanted(store: Store, clock: Clock) -> None:
     claims = []
     for liquidation_id, end in ((1, "COMPLETED"), (2, "CANCELLED"), (3, ""), (2, "")):

@@ -41,6 +41,7 @@ _SAID: Final = {
     "rules_version": "rules version",
     "latency_us": "took",
     "peer": "peer",
+    "caller": "caller",
     "trace_id": "trace id",
 }
 # Lines of one kind that are drawn.
@@ -59,6 +60,7 @@ def write_decision(story: DecisionStory) -> None:
         console.print(cell(told + by, "bold green" if accepted else "bold red"))
         _write_said(console, fields)
         _write_shadow(console, fields)
+        _write_candidate(console, fields)
     _write_lines(console, "Also under this id", [*story.notes, *story.again])
     _write_tracebacks(console, story.notes)
     if story.explained is None:
@@ -110,6 +112,15 @@ def _write_shadow(console: Console, fields: Mapping[str, Any]) -> None:
         if isinstance(each, dict):
             told = f"{each.get('rule')}: {each.get('code')} {each.get('message')}"
             console.print(cell(f"in shadow mode, refused nothing: {told}", "yellow"))
+
+
+def _write_candidate(console: Console, fields: Mapping[str, Any]) -> None:
+    candidate = fields.get("candidate")
+    if isinstance(candidate, dict):
+        told = f"{candidate.get('outcome')} {candidate.get('code')} {candidate.get('message')}"
+        by = f" (rule {candidate['rule']})" if candidate.get("rule") else ""
+        version = candidate.get("rules_version")
+        console.print(cell(f"candidate rules {version} say: {told.rstrip()}{by}", "yellow"))
 
 
 def _write_tracebacks(console: Console, notes: list[Entry]) -> None:

@@ -25,7 +25,7 @@ _ACTIONS: Final = {
 }
 # What a note says beside its event; keys that are not listed are not shown.
 _TOLD: Final = (
-    "addresses", "rules_version", "store", "workers", "decision_id", "problem", "lost",
+    "addresses", "rules_version", "store", "workers", "decision_id", "file", "problem", "lost",
     "log_lines_lost",
 )  # fmt: skip
 # Characters of a claim's id that tell it from others.
@@ -134,6 +134,10 @@ def _why(fields: Mapping[str, Any]) -> list[Piece]:
     if isinstance(shadow, list):
         rules = ", ".join(str(each.get("rule")) for each in shadow if isinstance(each, dict))
         told.append((f"(in shadow: {rules})", "yellow"))
+    candidate = fields.get("candidate")
+    if isinstance(candidate, dict):
+        otherwise = str(candidate.get("rule") or candidate.get("outcome"))
+        told.append((f"(candidate {candidate.get('rules_version')}: {otherwise})", "yellow"))
     return told
 
 

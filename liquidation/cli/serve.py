@@ -1,0 +1,82 @@
+"""`liquidation serve`: the server, or a look at what it is told."""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import click
+
+from liquidation import serving
+from liquidation.cli.texts import printable
+from liquidation.configuration import ConfigurationError, read_configuration
+from liquidation.listeners import ListenError
+from liquidation.logbook import LogbookError
+from liquidation.metrics import MetricsError
+from liquidation.preflight import Finding, State, findings
+from liquidation.settings import Settings, serve_options
+from liquidation.store.base import StoreError
+from liquidation.workers import WorkerFailedError, supervise
+
+__all__ = ["serve"]
+
+# What keeps a server from starting; each says what and where.
+_START_ERRORS: Final = (
+    ConfigurationError,
+    ListenError,
+    LogbookError,
+    MetricsError,
+    StoreError,
+    WorkerFailedError,
+    serving.StartError,
+)
+_COLOURS: Final = {State.OK: "green", State.NOTE: "yellow", State.WRONG: "red"}
+
+
+@click.command(short_help="Serve the rules over gRPC.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Do not serve: tell whether a server would start with all this, and change nothing.",
+)
+@serve_options
+def serve(*, check: bool, **told: Any) -> None:
+    """Serve the rules over gRPC until SIGTERM or Ctrl-C.
+
+    \b
+    Examples:
+      liquidation serve --listen 127.0.0.1:50051 --store sqlite:liquidation.db
+      liquidation serve --check --rules rules.toml --api-keys keys.json
+
+    \b
+    Exit status:
+      0  it was told to end, and has; with --check: nothing is wrong
+      1  something that it needs cannot be used
+      2  the command was not used as it is meant to be
+    """
+    settings = Settings(**told)
+    if check:
+        found = tuple(findings(settings, _utc()))
+        _write(found)
+        sys.exit(any(each.state is State.WRONG for each in found))
+    try:
+        configuration = read_configuration(settings, _utc)
+        if settings.workers == 1:
+            serving.serve(settings, configuration)
+        else:
+            supervise(settings, configuration)
+    except _START_ERRORS as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _write(found: Sequence[Finding]) -> None:
+    """A line a finding: how it is, what was looked at, and what there is to say."""
+    widest = max(len(each.what) for each in found)
+    for each in found:
+        state = click.style(f"{each.state.value:<5}", _COLOURS[each.state])
+        # What a file holds is in some of them, such as the name in a certificate.
+        click.echo(f"{state}  {each.what:<{widest}}  {' '.join(printable(each.told).split())}")
+
+
+def _utc() -> datetime:
+    return datetime.now(UTC)

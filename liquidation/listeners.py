@@ -1,0 +1,235 @@
+"""The addresses that take calls: held to what is safe, owned, and bound.
+
+A `unix:` address is owned by one process at a time. That process holds a lock on `PATH.lock` for as
+long as it, or workers of its, serve there; so a socket found at the path is either stale, or of a
+program that knows no lock and is never touched.
+"""
+
+import errno
+import fcntl
+import grp
+import os
+import pwd
+import secrets
+import socket
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import grpc
+
+from liquidation.addresses import Address, TcpAddress, UnixAddress
+from liquidation.certificates import Certificates, server_credentials
+
+__all__ = [
+    "ListenError",
+    "UnixAccess",
+    "bind",
+    "owned",
+    "parse_owner",
+    "require_encryption",
+]
+
+# How long a socket that was found may take to answer, in seconds.
+_PROBE_S: Final = 1.0
+
+
+class ListenError(Exception):
+    """An address that the server cannot, or must not, listen on."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnixAccess:
+    """Who may connect to a Unix socket: its permission bits, 0 to 0o777, and its owner.
+
+    `owner` is USER or USER:GROUP, names or numbers; None is who runs the server.
+    """
+
+    mode: int = 0o660
+    owner: str | None = None
+
+
+def parse_owner(text: str) -> tuple[int, int]:
+    """The user and group ids that USER or USER:GROUP names; -1 for a group that is not given.
+
+    Raises:
+        ValueError: there is no such user or group here.
+    """
+    user, colon, group = text.partition(":")
+    return (
+        _number_of(user, "user", lambda name: pwd.getpwnam(name).pw_uid),
+        _number_of(group, "group", lambda name: grp.getgrnam(name).gr_gid) if colon else -1,
+    )
+
+
+def _number_of(text: str, kind: str, look_up: Callable[[str], int]) -> int:
+    if text.isascii() and text.isdigit():
+        return int(text)
+    try:
+        return look_up(text)
+    except KeyError:
+        raise ValueError(f"there is no {kind} {text!r} here") from None
+
+
+def require_encryption(addresses: Iterable[Address], *, encrypted: bool, allowed: bool) -> None:
+    """Refuses plain text on an address that other hosts may reach, unless that is `allowed`.
+
+    Raises:
+        ListenError: for the first such address.
+    """
+    if encrypted or allowed:
+        return
+    for address in addresses:
+        if not address.loopback:
+            raise ListenError(
+                f"cannot listen on {address} in plain text: other hosts may reach it; give"
+                " --tls-cert and --tls-key, or allow it with"
+                " --allow-plaintext-beyond-loopback calls"
+            )
+
+
+@contextmanager
+def owned(addresses: Sequence[Address]) -> Iterator[None]:
+    """Holds the Unix sockets among `addresses` as this process's own until the end of the block.
+
+    For the process that serves them or whose workers do, around all of `bind` and serving. At the
+    end the sockets are removed. TCP addresses are the kernel's to share out.
+
+    Raises:
+        ListenError: another process listens on one, its path holds something else, or it stands
+            there twice.
+    """
+    paths = [address.path for address in addresses if isinstance(address, UnixAddress)]
+    with ExitStack() as held:
+        locked: set[Path] = set()
+        for path in paths:
+            place = path.parent.resolve() / path.name
+            if place in locked:
+                raise ListenError(f"cannot listen on unix:{path} twice")
+            locked.add(place)
+            held.enter_context(_locked(path))
+            _require_free(path)
+        # Paths are removed while the locks are held, and only where nobody answers: not what a
+        # program that knows no lock has put there.
+        for path in paths:
+            held.callback(_remove_stale, path)
+        yield
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds `PATH.lock`, which stays: a name that comes and goes could be held twice."""
+    lock = path.with_name(f"{path.name}.lock")
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ListenError(
+            f"cannot listen on unix:{path}: {lock} cannot be opened: {error.strerror}"
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ListenError(
+                f"cannot listen on unix:{path}: another process does (it holds {lock})"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _require_free(path: Path) -> None:
+    """Raises where something is at `path` that is not a stale socket."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ListenError(f"cannot listen on unix:{path}: {error.strerror}") from error
+    if not stat.S_ISSOCK(found.st_mode):
+        raise ListenError(f"cannot listen on unix:{path}: something else than a socket is there")
+    if not _is_stale(path):
+        raise ListenError(f"cannot listen on unix:{path}: another process does")
+
+
+def _is_stale(path: Path) -> bool:
+    """Whether it is certain that nobody listens on a socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_S)
+        try:
+            probe.connect(os.fspath(path))
+        except OSError as error:
+            # Anything else, such as a full queue or a missing permission, may be a living one.
+            return error.errno in (errno.ECONNREFUSED, errno.ENOENT)
+    return False
+
+
+def _remove_stale(path: Path) -> None:
+    with suppress(OSError):  # a socket that stays is replaced at the next start
+        if stat.S_ISSOCK(path.lstat().st_mode) and _is_stale(path):
+            path.unlink()
+
+
+def bind(
+    server: grpc.aio.Server,
+    address: Address,
+    certificates: Callable[[], Certificates] | None,
+    access: UnixAccess,
+) -> str:
+    """Makes `server` listen on `address`; returns it with the port that was given for port 0.
+
+    With `certificates`, calls to a TCP address are encrypted, see `server_credentials`. A Unix
+    socket is in plain text always, and replaces what stands at its path at once: do it while
+    `owned`. It is removed at the end of `owned`, not with the server.
+
+    Raises:
+        ListenError: the address cannot be listened on, or the socket not given its owner.
+    """
+    if isinstance(address, UnixAddress):
+        _bind_unix(server, address.path, access)
+        return str(address)
+    try:
+        if certificates is None:
+            port = server.add_insecure_port(str(address))
+        else:
+            port = server.add_secure_port(str(address), server_credentials(certificates))
+    except RuntimeError as error:
+        raise ListenError(f"cannot listen on {address}: is it in use?") from error
+    return str(TcpAddress(address.host, port))
+
+
+def _bind_unix(server: grpc.aio.Server, path: Path, access: UnixAccess) -> None:
+    """Makes the socket where nobody else reaches it, and moves it to `path` when it is complete.
+
+    gRPC removes what stands at the path that it binds, and again when it shuts down. With a path
+    that nobody else uses, that is neither another's socket nor a successor's.
+    """
+    try:
+        user, group = (-1, -1) if access.owner is None else parse_owner(access.owner)
+        with _unreachable(path) as made:
+            # gRPC reads an address as part of a URI.
+            server.add_insecure_port(f"unix:{quote(os.fsencode(made))}")
+            made.chmod(access.mode)
+            os.chown(made, user, group)
+            made.rename(path)
+    except OSError as error:
+        raise ListenError(f"cannot listen on unix:{path}: {error.strerror}") from error
+    except (RuntimeError, ValueError) as error:
+        raise ListenError(f"cannot listen on unix:{path}: {error}") from error
+
+
+@contextmanager
+def _unreachable(path: Path) -> Iterator[Path]:
+    """A path for a socket in the directory of `path`, that no other user can connect to."""
+    directory = path.with_name(f".{secrets.token_hex(4)}")
+    directory.mkdir(0o700)
+    made = directory / "s"
+    try:
+        yield made
+    finally:
+        made.unlink(missing_ok=True)
+        directory.rmdir()

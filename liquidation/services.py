@@ -1,0 +1,75 @@
+"""Puts the three services together out of their parts."""
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Final
+
+from liquidation.claims import Claims
+from liquidation.configuration import InForce
+from liquidation.core.keys import Permission
+from liquidation.desk import Desk
+from liquidation.logs.observer import Observer
+from liquidation.logs.writer import DecisionLog
+from liquidation.register import Register
+from liquidation.service.claim_servicer import claim_service
+from liquidation.service.door import Door, Metadata
+from liquidation.service.guards import Guard
+from liquidation.service.liquidation_servicer import liquidation_service
+from liquidation.service.rpc import PlainCalls, Service, Unfinished
+from liquidation.service.rules_servicer import rules_service
+from liquidation.store.base import Store
+
+__all__ = ["Services", "put_together"]
+
+_CLOCK: Final = time.monotonic_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What answers calls, and what is needed of it beside them."""
+
+    handlers: tuple[Service, ...]
+    claims: Claims
+    door: Door
+    unfinished: Unfinished
+
+    @property
+    def names(self) -> list[str]:
+        """The services' full names."""
+        return [each.name for each in self.handlers]
+
+
+def put_together(
+    in_force: InForce,
+    guard: Guard,
+    log: DecisionLog,
+    store: Store,
+    observer: Observer,
+    max_call_s: float,
+    trace_id: Callable[[Metadata], str],
+) -> Services:
+    """The services, over one store and one log."""
+    numbers = count(1)
+
+    def new_id() -> str:
+        return f"{log.process}-{next(numbers)}"
+
+    unfinished = Unfinished()
+    door = Door(guard, in_force.limits, max_call_s, trace_id, observer, _CLOCK)
+
+    def calls(permission: Permission) -> PlainCalls:
+        return PlainCalls(log, door, unfinished, permission, new_id)
+
+    rules = in_force.rulebook
+    desk = Desk(store, rules, log, new_id, _CLOCK)
+    register = Register(store, log, new_id, _CLOCK)
+    claims = Claims(store, rules, log, register, new_id, lambda: uuid.uuid4().hex, _CLOCK)
+    handlers = (
+        rules_service(desk, in_force.policy, door, calls(Permission.CHECK)),
+        liquidation_service(register, calls(Permission.LIQUIDATIONS)),
+        claim_service(claims, door, unfinished, calls(Permission.CLAIMS)),
+    )
+    return Services(handlers, claims, door, unfinished)
