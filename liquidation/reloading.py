@@ -75,19 +75,21 @@ class Reloaded(Generic[_T]):
             self._take(found)
 
     def reload(self) -> None:
-        """Reads the files again now."""
+        """Reads the files again now, and once more when they have stood still."""
         self._seen = self._print()
         self._take(self._seen)
+        # One that was changed within a tick of a coarse file clock looks as it did.
+        self._taken = None
 
     def _take(self, found: _Print) -> None:
         before = self.current, self.problem
+        self._taken = found
         try:
             self.current = self._read()
         except self._problems as error:
             self.problem = str(error)
         else:
             self.problem = ""
-        self._taken = found
         if (self.current, self.problem) != before:
             self._told(self.name, self.problem)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
+from liquidation.claiming import Claiming
 from liquidation.claims import Claims
 from liquidation.configuration import InForce
 from liquidation.core.keys import Permission
@@ -66,10 +67,13 @@ def put_together(
     rules = in_force.rulebook
     desk = Desk(store, rules, log, new_id, _CLOCK)
     register = Register(store, log, new_id, _CLOCK)
-    claims = Claims(store, rules, log, register, new_id, lambda: uuid.uuid4().hex, _CLOCK)
+    claims = Claims(store, rules, log, new_id, _CLOCK)
+    claiming = Claiming(
+        store, rules, log, register, claims.tell_expired, new_id, lambda: uuid.uuid4().hex, _CLOCK
+    )
     handlers = (
         rules_service(desk, in_force.policy, door, calls(Permission.CHECK)),
         liquidation_service(register, calls(Permission.LIQUIDATIONS)),
-        claim_service(claims, door, unfinished, calls(Permission.CLAIMS)),
+        claim_service(claiming, claims, door, unfinished, calls(Permission.CLAIMS)),
     )
     return Services(handlers, claims, door, unfinished)

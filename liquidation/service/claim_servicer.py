@@ -5,7 +5,8 @@ from typing import Final
 
 from google.protobuf.message import Message
 
-from liquidation.claims import BeginText, Claims, Granted
+from liquidation.claiming import BeginText, Claiming, Granted
+from liquidation.claims import Claims
 from liquidation.core.keys import Permission
 from liquidation.core.model import Claim, ClaimEvent, ClaimState, Defect, Refusal
 from liquidation.desk import Answer
@@ -23,10 +24,14 @@ _STATES: Final = {state.value: state for state in ClaimState}
 
 
 def claim_service(
-    claims: Claims, door: Door, unfinished: rpc.Unfinished, calls: rpc.PlainCalls
+    claiming: Claiming,
+    claims: Claims,
+    door: Door,
+    unfinished: rpc.Unfinished,
+    calls: rpc.PlainCalls,
 ) -> rpc.Service:
     """The service, ready to be added to a server."""
-    servicer = _ClaimServicer(claims, door, unfinished)
+    servicer = _ClaimServicer(claiming, claims, door, unfinished)
     return rpc.Service(
         pb.DESCRIPTOR.services_by_name["ClaimService"],
         unary={
@@ -59,11 +64,9 @@ _Change = pb.RenewClaimRequest | pb.CompleteClaimRequest | pb.CancelClaimRequest
 
 class _ClaimServicer:
     def __init__(
-        self,
-        claims: Claims,
-        door: Door,
-        unfinished: rpc.Unfinished,
+        self, claiming: Claiming, claims: Claims, door: Door, unfinished: rpc.Unfinished
     ) -> None:
+        self._claiming = claiming
         self._claims = claims
         self._door = door
         self._unfinished = unfinished
@@ -86,10 +89,10 @@ class _ClaimServicer:
             try:
                 begin = self._begin_text(data)
                 admit = self._door.admits(arrival, admission)
-                return await self._claims.begin(begin, arrival.call, admit)
+                return await self._claiming.begin(begin, arrival.call, admit)
             except Exception as error:  # noqa: BLE001 - the last line of defence, told in full
                 unread = BeginText("", wire.unreadable(data), None)
-                return self._claims.fault(unread, arrival.call, error)
+                return self._claiming.fault(unread, arrival.call, error)
 
     def _begin_text(self, data: bytes) -> BeginText:
         request = self._door.parse(pb.BeginClaimRequest, data)

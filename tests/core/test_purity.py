@@ -20,8 +20,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "failures": {"core", "store", "logs"},
     "desk": {"core", "store", "logs", "failures"},
     "register": {"core", "store", "logs", "failures"},
-    "claims": {"core", "store", "logs", "failures", "desk", "register"},
-    "service": {"core", "store", "logs", "failures", "desk", "register", "claims", "v1"},
+    "claiming": {"core", "store", "logs", "failures", "desk", "register"},
+    "claims": {"core", "store", "logs", "failures", "register"},
+    "service": {
+        "core", "store", "logs", "failures", "desk", "register", "claiming", "claims", "v1",
+    },
     # What a server is told, and what it reads.
     "addresses": set(),
     "certificates": set(),
@@ -36,7 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "changes": {"core", "logs", "configuration", "metrics"},
     "tracing": {"service"},
     "services": {
-        "core", "store", "logs", "desk", "register", "claims", "service", "configuration",
+        "core", "store", "logs", "desk", "register", "claiming", "claims", "service",
+        "configuration",
     },
     "transport": {"service", "addresses", "settings", "configuration", "listeners"},
     "serving": {

@@ -13,7 +13,8 @@ from typing import Any
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
-from liquidation.claims import BeginText, Claims, Granted
+from liquidation.claiming import BeginText, Claiming, Granted
+from liquidation.claims import Claims
 from liquidation.core.model import Claim
 from liquidation.core.policy import Policy, Rulebook
 from liquidation.desk import Answer, Desk
@@ -45,6 +46,7 @@ class AtWork:
     """The use cases, and what they leave behind."""
 
     desk: Desk
+    claiming: Claiming
     claims: Claims
     register: Register
     store: Store
@@ -64,7 +66,7 @@ class AtWork:
         body = samples.low_request(**request) | {"request_id": request_id, "lease_ttl": "30s"}
         message = ParseDict(body, claim_service_pb2.BeginClaimRequest())
         begin = BeginText(request_id, wire.sent(message), (30, 0))
-        outcome = await self.claims.begin(begin, call("BeginClaim"), lambda _: None)
+        outcome = await self.claiming.begin(begin, call("BeginClaim"), lambda _: None)
         return outcome.claim if isinstance(outcome, Granted) else None
 
     def scrape(self) -> Scrape:
@@ -102,15 +104,22 @@ async def at_work(
     def new_id() -> str:
         return f"{PROCESS}-{next(numbers)}"
 
+    def new_claim_id() -> str:
+        return f"{next(numbers):032x}"
+
+    def rules() -> Rulebook:
+        return rulebook
+
     store = SqliteStore(directory / "store.db", clock, committed=metrics.committed)
     ticks = time.monotonic_ns
     register = Register(store, log, new_id, ticks)
-    claims = Claims(
-        store, lambda: rulebook, log, register, new_id, lambda: f"{next(numbers):032x}", ticks
+    claims = Claims(store, rules, log, new_id, ticks)
+    claiming = Claiming(
+        store, rules, log, register, claims.tell_expired, new_id, new_claim_id, ticks
     )
-    desk = Desk(store, lambda: rulebook, log, new_id, ticks)
+    desk = Desk(store, rules, log, new_id, ticks)
     try:
-        yield AtWork(desk, claims, register, store, log, metrics, clock, log_file, sink)
+        yield AtWork(desk, claiming, claims, register, store, log, metrics, clock, log_file, sink)
     finally:
         await store.aclose()
         sink.close(30)
