@@ -29,9 +29,11 @@ __all__ = [
     "ListenError",
     "UnixAccess",
     "bind",
+    "is_stale",
     "owned",
     "parse_owner",
     "require_encryption",
+    "require_loopback",
 ]
 
 # How long a socket that was found may take to answer, in seconds.
@@ -90,6 +92,19 @@ def require_encryption(addresses: Iterable[Address], *, encrypted: bool, allowed
                 " --tls-cert and --tls-key, or allow it with"
                 " --allow-plaintext-beyond-loopback calls"
             )
+
+
+def require_loopback(metrics: Address, *, allowed: bool) -> None:
+    """Refuses to serve metrics where other hosts may reach them, unless that is `allowed`.
+
+    Raises:
+        ListenError: they may.
+    """
+    if not allowed and not metrics.loopback:
+        raise ListenError(
+            f"cannot serve metrics on {metrics}: other hosts may reach it, in plain text; allow it"
+            " with --allow-plaintext-beyond-loopback metrics"
+        )
 
 
 @contextmanager
@@ -152,12 +167,12 @@ def _require_free(path: Path) -> None:
         raise ListenError(f"cannot listen on unix:{path}: {error.strerror}") from error
     if not stat.S_ISSOCK(found.st_mode):
         raise ListenError(f"cannot listen on unix:{path}: something else than a socket is there")
-    if not _is_stale(path):
+    if not is_stale(path):
         raise ListenError(f"cannot listen on unix:{path}: another process does")
 
 
-def _is_stale(path: Path) -> bool:
-    """Whether it is certain that nobody listens on a socket."""
+def is_stale(path: Path) -> bool:
+    """Whether it is certain that nobody listens on the Unix socket at `path`."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_PROBE_S)
         try:
@@ -170,7 +185,7 @@ def _is_stale(path: Path) -> bool:
 
 def _remove_stale(path: Path) -> None:
     with suppress(OSError):  # a socket that stays is replaced at the next start
-        if stat.S_ISSOCK(path.lstat().st_mode) and _is_stale(path):
+        if stat.S_ISSOCK(path.lstat().st_mode) and is_stale(path):
             path.unlink()
 
 

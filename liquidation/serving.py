@@ -22,7 +22,7 @@ from liquidation.addresses import parse_address
 from liquidation.background import Health, HealthServicer, settle_claims
 from liquidation.changes import Changes
 from liquidation.configuration import Configuration, InForce
-from liquidation.listeners import ListenError, owned, require_encryption
+from liquidation.listeners import owned, require_encryption, require_loopback
 from liquidation.logs.writer import DecisionLog
 from liquidation.metrics import Instruments, new_metrics
 from liquidation.reloading import watch
@@ -111,17 +111,9 @@ def held(settings: Settings) -> Iterator[None]:
     )
     if settings.metrics_listen is not None:
         allowed = "metrics" in settings.allow_plaintext_beyond_loopback
-        _require_loopback(settings.metrics_listen, allowed=allowed)
+        require_loopback(parse_address(settings.metrics_listen), allowed=allowed)
     with owned(addresses):
         yield
-
-
-def _require_loopback(metrics_listen: str, *, allowed: bool) -> None:
-    if not allowed and not parse_address(metrics_listen).loopback:
-        raise ListenError(
-            f"cannot serve metrics on {metrics_listen}: other hosts may reach it, in plain text;"
-            " allow it with --allow-plaintext-beyond-loopback metrics"
-        )
 
 
 def end_on_signal(ended: asyncio.Event) -> None:

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from liquidation.addresses import Address, TcpAddress, UnixAddress, parse_address
-from liquidation.listeners import ListenError, parse_owner, require_encryption
+from liquidation.listeners import (
+    ListenError,
+    is_stale,
+    parse_owner,
+    require_encryption,
+    require_loopback,
+)
 from liquidation.preflight.finding import Finding, State, note, ok, wrong
 from liquidation.preflight.places import lacks_directory
 from liquidation.settings import Settings
@@ -19,8 +25,6 @@ __all__ = ["listening", "metrics_address"]
 _LISTEN: Final = "listen"
 _METRICS: Final = "metrics"
 _IN_USE: Final = "in use; no fault where it is the service that this one is to replace"
-# How long a socket that was found may take to answer, in seconds.
-_PROBE_S: Final = 1.0
 # The permission of all users to connect to a Unix socket.
 _EVERYBODY: Final = 0o002
 
@@ -51,12 +55,11 @@ def metrics_address(settings: Settings) -> Finding:
     """Whether metrics, which must not be None, may and can be served where they should be."""
     address = parse_address(settings.metrics_listen or "")
     assert isinstance(address, TcpAddress), "metrics are told over HTTP"
-    if not address.loopback and "metrics" not in settings.allow_plaintext_beyond_loopback:
-        return wrong(
-            _METRICS,
-            f"{address}: other hosts may reach it, in plain text; allow it with"
-            " --allow-plaintext-beyond-loopback metrics",
-        )
+    try:
+        allowed = "metrics" in settings.allow_plaintext_beyond_loopback
+        require_loopback(address, allowed=allowed)
+    except ListenError as error:
+        return wrong(_METRICS, str(error))
     if address.port and address in map(parse_address, settings.listen):
         return wrong(_METRICS, f"{address}: is to take calls already")
     return _bindable(_METRICS, address, "free")
@@ -119,20 +122,9 @@ def _socket_place(path: Path) -> Finding:
         return wrong(_LISTEN, f"{name}: {error.strerror}")
     if not stat.S_ISSOCK(found.st_mode):
         return wrong(_LISTEN, f"{name}: something else than a socket is there")
-    if _answers(path):
+    if not is_stale(path):
         return note(_LISTEN, f"{name}: {_IN_USE}")
     return ok(_LISTEN, f"{name}: free; a socket that nobody listens on will be replaced")
-
-
-def _answers(path: Path) -> bool:
-    """Whether somebody listens on a socket, or may do so."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(_PROBE_S)
-        try:
-            probe.connect(os.fspath(path))
-        except OSError as error:
-            return error.errno not in (errno.ECONNREFUSED, errno.ENOENT)
-    return True
 
 
 def _owner(address: UnixAddress, owner: str) -> Finding:
