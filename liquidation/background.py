@@ -1,7 +1,7 @@
 """What goes on beside all calls: keeping health true, and settling claims whose lease is over."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from liquidation.metrics import Instruments
 from liquidation.reloading import Reloadable
 from liquidation.store.base import Store, StoreUnavailableError
 
-__all__ = ["LIVE", "PROBLEM_KEY", "Health", "HealthServicer", "settle_claims"]
+__all__ = ["LIVE", "PROBLEM_KEY", "Health", "HealthServicer", "Settling"]
 
 # How often the store is asked whether it answers, in seconds.
 _PROBE_S: Final = 0.5
@@ -110,45 +110,75 @@ def _header(name: str, problem: str) -> str:
     return printable.encode("ascii", "replace").decode()[:_LONGEST_PROBLEM]
 
 
+class Settling:
+    """Tells leases that ran out and forgets old claims; each round writes, and so asks the store.
+
+    `problem` is why the last round could not, "" where it could.
+    """
+
+    def __init__(self, claims: Claims, log: DecisionLog) -> None:
+        self._claims = claims
+        self._log = log
+        self.problem = ""
+
+    async def run(self) -> None:
+        """Settles in rounds, until it is cancelled."""
+        while True:
+            try:
+                await self._claims.settle()
+            except StoreUnavailableError as error:
+                self.problem = str(error)
+                self._log.store_failed(self.problem, "settling_failed")
+            except Exception as error:  # noqa: BLE001 - the background goes on, the fault is told
+                self._log.fault("", error)
+            else:
+                self.problem = ""
+            await asyncio.sleep(_SETTLE_S)
+
+
 class Health:
     """Keeps every entry of health true.
 
-    The services and the overall entry serve exactly while the store answers. `store`, and each file
-    that is read again when it changes, have an entry of their own, which turns with that one alone.
+    A service serves exactly while the store answers what the service asks of it: reads, and for
+    one that changes something writes too; the overall entry and `store` while it answers both. Each
+    file that is read again when it changes has an entry of its own, which turns with it alone.
     """
 
     def __init__(
         self,
         store: Store,
+        settling: Settling,
         files: Sequence[Reloadable],
         servicer: HealthServicer,
-        services: list[str],
+        services: Mapping[str, bool],
         log: DecisionLog,
         instruments: Instruments,
     ) -> None:
-        """`services` are the names of the services, each of which has an entry."""
+        """`services` are the names of the services, and whether each writes to the store."""
         self._store = store
+        self._settling = settling
         self._files = files
         self._servicer = servicer
-        self._services = [*services, health.OVERALL_HEALTH]
+        self._services = {**services, health.OVERALL_HEALTH: True}
         self._log = log
         self._instruments = instruments
         self._shown: dict[str, bool] = {}
 
     async def refresh(self) -> None:
         """Asks the store once, and looks at the files; tells what has changed."""
-        problem = ""
+        unread = ""
         try:
             await self._store.probe()
             self._instruments.claims_active(await self._store.count_active())
         except StoreUnavailableError as error:
-            problem = str(error)
+            unread = str(error)
+        problem = unread or self._settling.problem
         if problem and self._shown.get(_STORE, True):
             self._log.store_failed(problem)
         elif not problem and self._shown.get(_STORE) is False:
             self._log.note("info", "store_available")
-        for name in self._services:
-            await self._show(name, serving=not problem)
+        for name, writes in self._services.items():
+            await self._show(name, serving=not (problem if writes else unread))
         self._instruments.serves(not problem)
         await self._show(LIVE, serving=True)
         await self._tell(_STORE, problem)
@@ -175,15 +205,3 @@ class Health:
         if self._shown.get(name) is not serving:
             self._shown[name] = serving
             await self._servicer.set(name, _SERVING if serving else _NOT_SERVING)
-
-
-async def settle_claims(claims: Claims, log: DecisionLog) -> None:
-    """Tells leases that ran out and forgets old claims, in rounds, until it is cancelled."""
-    while True:
-        try:
-            await claims.settle()
-        except StoreUnavailableError as error:
-            log.store_failed(str(error), "settling_failed")
-        except Exception as error:  # noqa: BLE001 - the background goes on, and the fault is told
-            log.fault("", error)
-        await asyncio.sleep(_SETTLE_S)

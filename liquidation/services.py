@@ -38,9 +38,10 @@ class Services:
     unfinished: Unfinished
 
     @property
-    def names(self) -> list[str]:
-        """The services' full names."""
-        return [each.name for each in self.handlers]
+    def writing(self) -> dict[str, bool]:
+        """The services' full names, and whether each writes to the store."""
+        rules, *others = (each.name for each in self.handlers)
+        return {rules: False} | dict.fromkeys(others, True)
 
 
 def put_together(

@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from liquidation import logbook, transport
 from liquidation.addresses import parse_address
-from liquidation.background import Health, HealthServicer, settle_claims
+from liquidation.background import Health, HealthServicer, Settling
 from liquidation.changes import Changes
 from liquidation.configuration import Configuration, InForce
 from liquidation.listeners import owned, require_encryption, require_loopback
@@ -180,13 +180,14 @@ async def _running(server: grpc.aio.Server, beside: _Beside, drain_s: float) -> 
     servicer = HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     files, log = beside.in_force.files, beside.log
-    names, instruments = beside.services.names, beside.instruments
-    health = Health(beside.store, files, servicer, names, log, instruments)
+    services, instruments = beside.services, beside.instruments
+    settling = Settling(services.claims, log)
+    health = Health(beside.store, settling, files, servicer, services.writing, log, instruments)
     await health.refresh()
     await server.start()
     background = [
         asyncio.create_task(health.run()),
-        asyncio.create_task(settle_claims(beside.services.claims, log)),
+        asyncio.create_task(settling.run()),
         asyncio.create_task(watch(files, lambda error: log.fault("", error))),
     ]
     try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -64,6 +65,23 @@ async def test_without_its_store_the_service_refuses_and_says_so_until_it_is_bac
     notes = await server.lines("store_unavailable") + await server.lines("store_available")
     assert len(notes) == 2
     assert [line["code"] for line in await server.lines(count=2)] == [-1011, 0]
+
+
+async def test_while_the_store_takes_no_writes_what_writes_does_not_serve(
+    server: Running,
+) -> None:
+    await until(server, "", SERVING)
+    store = server.log_file.with_name("store.db")
+    with closing(sqlite3.connect(store, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for entry in ("", "store", "liquidation.v1.ClaimService"):
+            await until(server, entry, NOT_SERVING)
+
+        await until(server, "liquidation.v1.LiquidationRulesService", SERVING)
+        assert (await server.check(samples.check(samples.low_request()))).decision.accepted
+        other.execute("ROLLBACK")
+    for entry in ("", "store", "liquidation.v1.ClaimService"):
+        await until(server, entry, SERVING)
 
 
 async def test_what_a_rule_without_store_refuses_is_refused_as_ever(server: Running) -> None:
