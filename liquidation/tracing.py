@@ -1,5 +1,6 @@
 """Spans of calls, made by OpenTelemetry's own instrumentation of gRPC. Needs the extra `otel`."""
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,15 @@ _TRACED: Final = "liquidation."
 _PATIENCE_S: Final = 2.0
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of OpenTelemetry's is more than what it says of each stream that is cut.
+
+    What iterates such a stream last is not what began it, so its span cannot be taken out of a
+    context that is gone anyway. The span itself is ended and sent.
+    """
+    return record.msg != "Failed to detach context"
+
+
 @contextmanager
 def exported() -> Iterator[grpc.aio.ServerInterceptor]:
     """The interceptor that makes a span of each call; what is not sent yet is sent at the end.
@@ -31,6 +41,7 @@ def exported() -> Iterator[grpc.aio.ServerInterceptor]:
     Where spans go, and under which name of the service, is told by the standard OTEL_* variables,
     which OpenTelemetry reads itself. A collector that does not answer delays no call.
     """
+    logging.getLogger("opentelemetry.context").addFilter(_is_news)
     resource = Resource({SERVICE_NAME: "liquidation"}).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=resource)
     exporter = OTLPSpanExporter()

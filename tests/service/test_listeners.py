@@ -45,7 +45,9 @@ async def answering(
 
 async def answers(address: str) -> bool:
     """Whether a call to `address` is answered."""
-    async with grpc.aio.insecure_channel(address) as channel:
+    # A connection of its own: by default gRPC shares those to one address, the last one's too.
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(address, options=own) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=30)
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
