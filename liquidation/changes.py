@@ -20,10 +20,16 @@ class Changes:
         self._in_force: InForce | None = None
 
     def begin(self, in_force: InForce) -> None:
-        """Tells the rules that the process begins with."""
+        """Tells the rules that the process begins with, and each file that is not sound by then.
+
+        A worker may read its files again while it waits for the others to start.
+        """
         self._in_force = in_force
         self._tell_rules(in_force)
         self._show(in_force)
+        for each in in_force.files:
+            if each.problem:
+                self._tell_problem(each.name, each.problem)
 
     def __call__(self, name: str, problem: str) -> None:
         """Tells that the file was read again; `problem` says why it was not taken."""
@@ -31,13 +37,16 @@ class Changes:
         if self._in_force is None:
             return
         if problem:
-            self._log.note("error", "reload_failed", file=name, problem=problem)
+            self._tell_problem(name, problem)
             return
         version = self._in_force.policy().version
         self._log.note("info", "reloaded", file=name, rules_version=version)
         if name == _RULES:
             self._tell_rules(self._in_force)
         self._show(self._in_force)
+
+    def _tell_problem(self, name: str, problem: str) -> None:
+        self._log.note("error", "reload_failed", file=name, problem=problem)
 
     def _show(self, in_force: InForce) -> None:
         book, certificates = in_force.rulebook(), in_force.certificates()

@@ -1,0 +1,41 @@
+"""What is told of files that are read again, also before the server tells that it serves."""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from liquidation.changes import Changes
+from liquidation.configuration import InForce, read_configuration
+from liquidation.logs.masking import Masking, Sampling
+from liquidation.logs.sink import LogSink
+from liquidation.logs.writer import DecisionLog
+from liquidation.metrics import Instruments
+from liquidation.settings import Settings
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def test_a_file_that_went_bad_before_the_server_served_is_told_once_when_it_does(
+    tmp_path: Path,
+) -> None:
+    rules, log_file = tmp_path / "rules.toml", tmp_path / "log"
+    rules.write_text('version = "1"\n')
+    sink = LogSink(os.open(log_file, os.O_WRONLY | os.O_CREAT), lambda _: b"")
+    log = DecisionLog(sink, "p", 0, lambda: "now", Masking((), ""), Sampling())
+    changes = Changes(log, Instruments())
+    settings = Settings(rules=rules)
+    in_force = InForce(settings, read_configuration(settings, now), now, changes)
+    rules.write_text("no rules")
+
+    in_force.reload()
+    changes.begin(in_force)
+    in_force.reload()
+
+    assert sink.close(30) == 0
+    lines: list[dict[str, Any]] = [json.loads(line) for line in log_file.read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["rules", "reload_failed"]
+    assert (lines[0]["rules"]["version"], lines[1]["file"]) == ("1", "rules")
