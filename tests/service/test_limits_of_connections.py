@@ -308,7 +308,8 @@ async def test_clients_may_ping_as_often_as_they_are_allowed_to_and_not_more(
     # Eight pings each ten seconds, which is the real bound, are long for a test.
     assert transport._ASKED_AT_MOST_EACH_MS == 10_000
     monkeypatch.setattr(transport, "_ASKED_AT_MOST_EACH_MS", 100)
-    async with running(tmp_path) as server:
+    # A server that neither answers nor sends away fails the test, and does not hang it.
+    async with asyncio.timeout(60), running(tmp_path) as server:
         assert await pinged(server, 8, pause=0.15) == (8, b"")
 
         answered, why = await pinged(server, 8, pause=0)
