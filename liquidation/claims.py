@@ -4,19 +4,18 @@ The store holds the promises; `core.leases` says what is refused and why. Every 
 change leaves one `claim` line, and so does every lease that runs out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from liquidation.core import leases
-from liquidation.core.intake import MAX_ID, Defects
+from liquidation.core.intake import MAX_ID
 from liquidation.core.model import Claim, ClaimEvent, ClaimState, Defect, Refusal
 from liquidation.core.policy import Rulebook
 from liquidation.core.record import Record
-from liquidation.core.rules import wrong_format
 from liquidation.failures import FAULT
 from liquidation.logs.lines import Call, change_fields, claim_fields
 from liquidation.logs.writer import DecisionLog
-from liquidation.register import RefusedError, page_rows, refused_field
+from liquidation.register import RefusedError, page_rows, refused_field, require_id
 from liquidation.store.base import Changed, ClaimFilter, ClaimPage, Store
 
 __all__ = ["Claims"]
@@ -53,7 +52,7 @@ class Claims:
             RefusedError: -1005, -1006 or -1202.
             StoreUnavailableError: the store did not answer.
         """
-        _require(claim_id, leases.lease_defects(lease))
+        require_id(claim_id, "claim_id", *leases.lease_defects(lease))
         lease_us = leases.lease_us(lease, self._rules().policy.claims.default_lease_ttl_s)
         changed = await self._store.renew(claim_id, token, lease_us)
         asked = {"claim_id": claim_id, "fencing_token": str(token), "lease_us": lease_us}
@@ -61,7 +60,7 @@ class Claims:
 
     async def complete(self, claim_id: str, token: int, call: Call) -> Claim:
         """Ends a claim whose positions were transferred; raises as `renew`."""
-        _require(claim_id)
+        require_id(claim_id, "claim_id")
         changed = await self._store.end(claim_id, token, ClaimState.COMPLETED, "")
         asked = {"claim_id": claim_id, "fencing_token": str(token)}
         return self._changed(
@@ -75,8 +74,7 @@ class Claims:
 
         `force` is an operator's: it needs no token.
         """
-        too_long = Defect("reason", f"must have at most {_MAX_REASON} characters")
-        _require(claim_id, (too_long,) if len(reason) > _MAX_REASON else ())
+        require_id(claim_id, "claim_id", *_reason_defects(reason))
         expected = None if force else token
         changed = await self._store.end(claim_id, expected, ClaimState.CANCELLED, reason)
         asked = {
@@ -99,7 +97,7 @@ class Claims:
         if bool(claim_id) is bool(request_id):
             raise refused_field("claim_id", "must be given, or request_id, and not both")
         field, value = ("claim_id", claim_id) if claim_id else ("request_id", request_id)
-        _require(value, field=field)
+        require_id(value, field)
         claim = await self._store.claim(claim_id=claim_id, request_id=request_id)
         if claim is None:
             raise RefusedError(leases.claim_not_found(field, value))
@@ -109,6 +107,8 @@ class Claims:
         """Claims, newest first; raises as `Register.page`."""
         if wanted.liquidation_id < 0:
             raise refused_field("liquidation_id", "must be zero or more")
+        if wanted.account_id:
+            require_id(wanted.account_id, "account_id")
         return await self._store.claims(wanted, below, page_rows(size))
 
     async def settle(self) -> None:
@@ -173,9 +173,9 @@ class Claims:
         self._log.claim_change(refusal, fields, asked)
 
 
-def _require(text: str, others: tuple[Defect, ...] = (), field: str = "claim_id") -> None:
-    """Refuses an id that is none, with what else is wrong with the call."""
-    defects = Defects()
-    defects.identifier(text, field)
-    if found := (*defects.found, *others):
-        raise RefusedError(wrong_format(*found))
+def _reason_defects(reason: str) -> Iterator[Defect]:
+    if len(reason) > _MAX_REASON:
+        yield Defect("reason", f"must have at most {_MAX_REASON} characters")
+    # There are databases whose texts cannot hold it.
+    if "\0" in reason:
+        yield Defect("reason", "must not hold the character U+0000")

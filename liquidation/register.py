@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from liquidation.core.intake import read_liquidation
+from liquidation.core.intake import Defects, read_liquidation
 from liquidation.core.model import Defect, Liquidation, Refusal, Standing
 from liquidation.core.policy import MAX_BATCH, MAX_PAGE
 from liquidation.core.record import liquidation_record
@@ -19,7 +19,7 @@ from liquidation.store.base import (
     Store,
 )
 
-__all__ = ["RefusedError", "Register", "page_rows", "refused_field"]
+__all__ = ["RefusedError", "Register", "page_rows", "refused_field", "require_id"]
 
 _DEFAULT_PAGE: Final = 100
 
@@ -34,6 +34,18 @@ class RefusedError(Exception):
         super().__init__(refusal.message)
         self.refusal = refusal
         self.logged = logged
+
+
+def require_id(text: str, field: str, *others: Defect) -> None:
+    """Refuses a text that is no id, with what else is wrong with the call.
+
+    Raises:
+        RefusedError: -1005.
+    """
+    defects = Defects()
+    defects.identifier(text, field)
+    if found := (*defects.found, *others):
+        raise RefusedError(wrong_format(*found))
 
 
 def refused_field(field: str, description: str) -> RefusedError:
@@ -103,9 +115,12 @@ class Register:
         """Open liquidations by id, of one account unless that is ""; a `size` of 0 is 100.
 
         Raises:
-            RefusedError: -1005 for a size that is negative or above 1000.
+            RefusedError: -1005 for an account_id that is none, and for a size that is negative or
+                above 1000.
             StoreUnavailableError: the store did not answer.
         """
+        if account_id:
+            require_id(account_id, "account_id")
         return await self._store.page(account_id, after, page_rows(size))
 
     async def close(self, liquidation_id: int, call: Call) -> Liquidation:

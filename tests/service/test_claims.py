@@ -366,10 +366,23 @@ async def test_claims_are_listed_in_pages_newest_first(claims: Claims) -> None:
         lambda claims: claims.page(page_token="guess"),
         lambda claims: claims.page(state=9),
         lambda claims: claims.page(liquidation_id=-1),
+        lambda claims: claims.page(account_id="a\0"),
         lambda claims: claims.cancel(pb.Claim(claim_id="c"), reason="x" * 257),
+        lambda claims: claims.cancel(pb.Claim(claim_id="c"), reason="a\0b"),
         lambda claims: claims.complete(pb.Claim(claim_id="")),
     ],
-    ids=["no id", "two ids", "size", "token", "state", "liquidation", "reason", "empty id"],
+    ids=[
+        "no id",
+        "two ids",
+        "size",
+        "token",
+        "state",
+        "liquidation",
+        "account",
+        "reason",
+        "reason with NUL",
+        "empty id",
+    ],
 )
 async def test_a_call_that_cannot_be_is_malformed(
     claims: Claims, ask: Callable[[Claims], Any]

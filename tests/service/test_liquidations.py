@@ -236,6 +236,7 @@ async def test_pages_are_by_id_and_each_liquidation_is_in_one(register: Register
     ("request_", "field"),
     [
         ({"page_size": -1}, "page_size"),
+        ({"account_id": "not\0one"}, "account_id"),
         ({"page_size": 1001}, "page_size"),
         ({"page_token": "guess"}, "page_token"),
         ({"page_token": "ÿ"}, "page_token"),
