@@ -14,7 +14,7 @@ from liquidation.core.intake import Intake, read_request
 from liquidation.core.model import Case, Refusal, Standing, Verdict
 from liquidation.core.policy import Rulebook
 from liquidation.core.texts import Sent
-from liquidation.failures import ABANDONED, FAULT, compared, refusal_of
+from liquidation.failures import ABANDONED, FAULT, STORE_NOT_REACHED, compared, refusal_of
 from liquidation.logs.lines import Call, decision_fields, request_record
 from liquidation.logs.writer import DecisionLog
 from liquidation.store.base import StandingQuery, Store
@@ -74,12 +74,18 @@ class Desk:
             asyncio.CancelledError: the caller is gone; what was not decided is logged as such.
         """
         answers: list[Answer] = []
+        store_refusal: Refusal | None = None
         try:
             for start in range(0, len(requests), _TURN):
                 if start:
                     await asyncio.sleep(0)
-                turn = requests[start : start + _TURN]
-                answers += await self._decide_all([self._work(each) for each in turn], call, admit)
+                works = [self._work(each) for each in requests[start : start + _TURN]]
+                for work in works:
+                    # A store that did not answer is waited for once a call, not once a turn.
+                    work.store_refusal = store_refusal
+                answers += await self._decide_all(works, call, admit)
+                if any(work.store_refusal is STORE_NOT_REACHED for work in works):
+                    store_refusal = STORE_NOT_REACHED
         except asyncio.CancelledError:
             for each in requests[len(answers) :]:
                 self._refuse(self._work(each), call, ABANDONED)
@@ -125,6 +131,7 @@ class Desk:
 
     async def _look_up(self, works: Sequence["_Work"]) -> None:
         """Fills in what is stored about each request; where that fails, why."""
+        works = [work for work in works if work.store_refusal is None]
         if not works:
             return
         queries = [
