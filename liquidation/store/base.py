@@ -7,7 +7,7 @@ to be.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from liquidation.core.model import (
     ActiveClaim,
@@ -21,6 +21,7 @@ from liquidation.core.model import (
 )
 
 __all__ = [
+    "TIMEOUT_S",
     "AccountMismatchError",
     "BeginRequest",
     "Begun",
@@ -37,6 +38,10 @@ __all__ = [
     "StoreError",
     "StoreUnavailableError",
 ]
+
+# How long a caller waits for a store by default, in seconds; then it is told that there was no
+# answer.
+TIMEOUT_S: Final = 2.0
 
 # Is told of each group of writes once it is on disk: how many they are, and how many seconds the
 # commit took, waiting for other processes included. Called on whatever thread commits.

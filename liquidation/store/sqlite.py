@@ -22,6 +22,7 @@ from liquidation.core.model import (
 )
 from liquidation.store import sqlite_claim_rows, sqlite_claims, sqlite_liquidations
 from liquidation.store.base import (
+    TIMEOUT_S,
     BeginRequest,
     Begun,
     Changed,
@@ -35,14 +36,13 @@ from liquidation.store.base import (
 )
 from liquidation.store.clock import StoreClock
 from liquidation.store.group_commit import MAX_GROUP, GroupCommit, Job, Turnstile
+from liquidation.store.records import is_news
 from liquidation.store.sqlite_schema import migrate
 
 __all__ = ["SqliteStore"]
 
 # How long one process waits for another's lock on the file, in seconds.
 _BUSY_S: Final = 1.0
-# How long a caller waits for a write, in seconds; then it is told that the store did not answer.
-_WRITE_S: Final = 2.0
 # How long closing waits for writes under way, in seconds.
 _CLOSE_S: Final = 10.0
 
@@ -56,14 +56,18 @@ class SqliteStore:
         clock: StoreClock,
         group: int = MAX_GROUP,
         committed: CommitObserver = lambda *_: None,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         """Opens the file at `path`. At most `group` writes share a commit, told to `committed`.
+
+        A caller waits for a write for `timeout_s`, and is then told that there was no answer.
 
         Raises:
             StoreUnavailableError: the file cannot be opened or written.
             SchemaError: it was written by a newer version of this service.
         """
         self._clock = clock
+        self._timeout_s = timeout_s
         with ExitStack() as opened:
             try:
                 turnstile = Turnstile(path)
@@ -119,7 +123,7 @@ class SqliteStore:
             standing = sqlite_liquidations.standing_of(connection, query, self._clock)
         if known is not None:
             return known
-        if not sqlite_claims.is_news(request.snapshot, standing):
+        if not is_news(request.snapshot, standing):
             verdict = decide(standing)
             if not verdict.accepted:
                 return Begun(None, verdict, request.decision_id, standing=standing)
@@ -191,10 +195,10 @@ class SqliteStore:
         # Where the caller is gone nobody is left to look at what became of it.
         done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         try:
-            async with asyncio.timeout(_WRITE_S):
+            async with asyncio.timeout(self._timeout_s):
                 return await asyncio.shield(done)
         except TimeoutError as error:
-            raise StoreUnavailableError(f"no commit within {_WRITE_S:g} s") from error
+            raise StoreUnavailableError(f"no commit within {self._timeout_s:g} s") from error
 
     @contextmanager
     def _one_moment(self) -> Iterator[sqlite3.Connection]:

@@ -2,26 +2,22 @@
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any, Final
 
 import orjson
 
 from liquidation.core.leases import lease_left_s
-from liquidation.core.model import ActiveClaim, Claim, ClaimEvent, ClaimState, Verdict
-from liquidation.core.numbers import plain
-from liquidation.core.record import claimed_positions_from_record, terms_from_record
+from liquidation.core.model import ActiveClaim, Claim, ClaimEvent, ClaimState
 from liquidation.store.base import Begun, ClaimFilter, ClaimPage
 from liquidation.store.clock import StoreClock
+from liquidation.store.records import claim_from, verdict_from
 
 __all__ = [
     "COLUMNS",
-    "LEASE_RAN_OUT",
     "active_claim",
     "active_claim_on",
     "claim_of",
     "count_active",
-    "decision_record",
     "find",
     "history",
     "known",
@@ -29,11 +25,9 @@ __all__ = [
     "page",
 ]
 
-LEASE_RAN_OUT: Final = "The lease ran out."
-
 COLUMNS: Final = """
-    fencing_token, claim_id, request_id, account_id, terms, positions, revision, state,
-    begin_us, expire_us, end_us, end_reason, lease_end_us
+    fencing_token, claim_id, request_id, account_id, terms, positions, revision, state, end_reason,
+    begin_us, expire_us, end_us, lease_end_us
 """
 _LEASE: Final = """
     SELECT claim_id, lease_end_us FROM claim
@@ -78,8 +72,9 @@ def known(connection: sqlite3.Connection, request_id: str, clock: StoreClock) ->
     ).fetchone()
     if row is None:
         return None
-    decision_id, verdict = _verdict(orjson.loads(row[-1]), row)
-    return Begun(claim_of(row, clock), verdict, decision_id, known=True)
+    claim = claim_of(row, clock)
+    decision_id, verdict = verdict_from(orjson.loads(row[-1]), claim)
+    return Begun(claim, verdict, decision_id, known=True)
 
 
 def find(connection: sqlite3.Connection, key: str, value: str, clock: StoreClock) -> Claim | None:
@@ -161,55 +156,20 @@ def _conditions(wanted: ClaimFilter, moment: Mapping[str, Any]) -> tuple[list[st
 
 def claim_of(row: Sequence[Any], clock: StoreClock) -> Claim:
     """The claim in a row of `COLUMNS`, as it stands now: a lease that ran out is EXPIRED."""
-    (token, claim_id, request_id, account_id, terms, positions, revision, state, *times) = row[:13]
-    begin_us, expire_us, end_us, end_reason, lease_end_us = times
-    if state == ClaimState.ACTIVE.name and lease_end_us <= clock.lease_us():
-        state, end_us, end_reason = ClaimState.EXPIRED.name, expire_us, LEASE_RAN_OUT
-    return Claim(
-        claim_id=claim_id,
-        request_id=request_id,
-        account_id=account_id,
-        terms=terms_from_record(orjson.loads(terms)),
-        liquidation_revision=revision,
-        fencing_token=token,
-        state=ClaimState[state],
-        positions=claimed_positions_from_record(orjson.loads(positions) if positions else ()),
-        begin_us=begin_us,
-        expire_us=expire_us,
-        end_us=end_us,
-        end_reason=end_reason,
+    token, claim_id, request_id, account_id, terms, positions, *described = row[:9]
+    begin_us, expire_us, end_us, lease_end_us = row[9:13]
+    return claim_from(
+        (
+            token,
+            claim_id,
+            request_id,
+            account_id,
+            orjson.loads(terms),
+            orjson.loads(positions),
+            *described,
+        ),
+        begin_us,
+        expire_us,
+        end_us,
+        over=lease_end_us <= clock.lease_us(),
     )
-
-
-def decision_record(decision_id: str, verdict: Verdict) -> dict[str, Any]:
-    """What of a decision the same request_id is told again."""
-    return {
-        "decision_id": decision_id,
-        "rules_version": verdict.rules_version,
-        "numbers": [
-            None if number is None else plain(number)
-            for number in (
-                verdict.total_notional,
-                verdict.least_req_ratio,
-                verdict.margin_ratio,
-                verdict.maintenance_margin_ratio,
-            )
-        ],
-    }
-
-
-def _verdict(record: Mapping[str, Any], row: Sequence[Any]) -> tuple[str, Verdict]:
-    total, least, margin, maintenance = (
-        None if text is None else Decimal(text) for text in record["numbers"]
-    )
-    verdict = Verdict(
-        refusal=None,
-        rules_version=record["rules_version"],
-        total_notional=total,
-        least_req_ratio=least,
-        margin_ratio=margin,
-        maintenance_margin_ratio=maintenance,
-        liquidation_revision=row[6],
-        account_id=row[3],
-    )
-    return record["decision_id"], verdict

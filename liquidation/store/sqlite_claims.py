@@ -9,10 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-import orjson
-
-from liquidation.core.model import Claim, ClaimState, Liquidation, Standing, Verdict
-from liquidation.core.record import claimed_positions_record, terms_record
+from liquidation.core.model import Claim, ClaimState, Standing, Verdict
 from liquidation.store.base import (
     AccountMismatchError,
     BeginRequest,
@@ -22,19 +19,18 @@ from liquidation.store.base import (
     StandingQuery,
 )
 from liquidation.store.clock import StoreClock
+from liquidation.store.records import LEASE_RAN_OUT, account_of, claim_record, granted
 from liquidation.store.sqlite_claim_rows import (
     COLUMNS,
-    LEASE_RAN_OUT,
     active_claim,
     claim_of,
-    decision_record,
     find,
     known,
     now,
 )
 from liquidation.store.sqlite_liquidations import put, standing_of
 
-__all__ = ["begin", "end", "expire", "is_news", "purge", "rebase_leases", "renew"]
+__all__ = ["begin", "end", "expire", "purge", "rebase_leases", "renew"]
 
 _INSERT: Final = """
     INSERT INTO claim (claim_id, request_id, account_id, liquidation_id, revision, terms,
@@ -102,7 +98,7 @@ def begin(
     # Decided as if the slot were free: whether it is, the insert tells, and nothing else.
     standing = replace(standing_of(connection, query, clock, fresh), active_claim=None)
     verdict = decide(standing)
-    account_id = _account_id(request, standing)
+    account_id = account_of(request, standing)
     expired: tuple[Claim, ...] = ()
     claim = None
     if verdict.accepted and account_id is not None:
@@ -135,20 +131,6 @@ def _put_snapshot(
     return stored
 
 
-def _account_id(request: BeginRequest, standing: Standing) -> str | None:
-    """Whose slot it is about; None where no liquidation is known."""
-    if request.snapshot is not None:
-        return request.snapshot.account_id
-    return None if standing.liquidation is None else standing.liquidation.account_id
-
-
-def is_news(snapshot: Liquidation | None, standing: Standing) -> bool:
-    """Whether a snapshot that a request brought would be stored."""
-    if snapshot is None or standing.closed:
-        return False
-    return standing.liquidation is None or standing.liquidation.revision < snapshot.revision
-
-
 def _take_slot(
     connection: sqlite3.Connection,
     request: BeginRequest,
@@ -162,34 +144,12 @@ def _take_slot(
     """
     moment = now(clock)
     row = connection.execute(
-        _INSERT,
-        moment
-        | {
-            "claim_id": request.claim_id,
-            "request_id": request.request_id,
-            "account_id": account_id,
-            "liquidation_id": request.terms.liquidation_id,
-            "revision": verdict.liquidation_revision,
-            "terms": orjson.dumps(terms_record(request.terms)).decode(),
-            "positions": orjson.dumps(claimed_positions_record(verdict.positions)).decode(),
-            "decision": orjson.dumps(decision_record(request.decision_id, verdict)).decode(),
-            "lease_us": request.lease_us,
-        },
+        _INSERT, moment | claim_record(request, account_id, verdict)
     ).fetchone()
     if row is None:
         return None
-    claim = Claim(
-        claim_id=request.claim_id,
-        request_id=request.request_id,
-        account_id=account_id,
-        terms=request.terms,
-        liquidation_revision=verdict.liquidation_revision,
-        fencing_token=row[0],
-        state=ClaimState.ACTIVE,
-        positions=verdict.positions,
-        begin_us=moment["wall"],
-        expire_us=moment["wall"] + request.lease_us,
-    )
+    expire_us = moment["wall"] + request.lease_us
+    claim = granted(request, account_id, verdict, row[0], moment["wall"], expire_us)
     _note(connection, claim, "begin", claim.begin_us)
     return claim
 

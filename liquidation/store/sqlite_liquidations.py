@@ -8,7 +8,7 @@ import orjson
 
 from liquidation.core.leases import lease_left_s
 from liquidation.core.model import ActiveClaim, Liquidation, Standing
-from liquidation.core.record import liquidation_from_record, liquidation_record
+from liquidation.core.record import liquidation_from_record
 from liquidation.store.base import (
     AccountMismatchError,
     ClaimActiveError,
@@ -17,6 +17,7 @@ from liquidation.store.base import (
     StandingQuery,
 )
 from liquidation.store.clock import StoreClock
+from liquidation.store.records import liquidation_text
 from liquidation.store.sqlite_claim_rows import active_claim_on
 
 __all__ = ["close", "get", "page", "put", "standing_of"]
@@ -136,7 +137,7 @@ def _row(liquidation: Liquidation, now_us: int) -> dict[str, Any]:
         "liquidation_id": liquidation.liquidation_id,
         "account_id": liquidation.account_id,
         "revision": liquidation.revision,
-        "snapshot": orjson.dumps(liquidation_record(liquidation)).decode(),
+        "snapshot": liquidation_text(liquidation),
         "now": now_us,
     }
 
