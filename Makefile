@@ -8,7 +8,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint types proto release-proto descriptor check bench torture rolling rounds oracle format clean
+.PHONY: help run test lint types proto release-proto descriptor check bench torture failover rolling rounds oracle format clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,14 +46,22 @@ format: $(READY) ## Format Python and proto files
 	$(BIN)/ruff format .
 	$(BIN)/buf format --write --path proto/liquidation
 
-bench: $(READY) ## Memory with many liquidations, group commit, reading a large log
+bench: $(READY) ## Memory with many liquidations, group commit, PostgreSQL, reading a large log
 	$(BIN)/python bench/many_liquidations.py
-	$(BIN)/python bench/group_commit.py
+	$(BIN)/python -m bench.group_commit
+	$(BIN)/python -m bench.shared_store
 	$(BIN)/python bench/log_stats.py
 
-torture: $(READY) ## Claims while servers are killed: 50,000 calls, 100 kills, and the control
+torture: $(READY) ## Claims while servers are killed, on both engines, and the controls
 	$(BIN)/python -m tests.torture --operations 50000 --kills 100 $(ARGS)
 	$(BIN)/python -m tests.torture --operations 5000 --kills 10 --drop-index
+	$(BIN)/python -m tests.torture --engine postgres --sidecars 3 --workers 1 --operations 20000 --kills 60 --database-kills 10 $(ARGS)
+	$(BIN)/python -m tests.torture --engine postgres --sidecars 3 --workers 2 --operations 2000 --kills 5 --database-kills 1 --drop-index
+
+failover: $(READY) ## The primary of PostgreSQL killed under load, 10 times, and the control
+	$(BIN)/python -m tests.torture.failover --rounds 10 $(ARGS)
+	$(BIN)/python -m tests.torture.failover --rounds 3 --promote-after-ms 5000 $(ARGS)
+	$(BIN)/python -m tests.torture.failover --rounds 1 --hold-back
 
 rolling: $(READY) ## Workers replaced one by one under load, 20 times
 	$(BIN)/python -m tests.rolling $(ARGS)
@@ -71,5 +79,5 @@ $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[cli,report,metrics,otel]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[cli,report,metrics,otel,postgres]' --group dev
 	@touch $@

@@ -7,6 +7,8 @@ import pytest
 
 from tests.sidecars import Running, running
 
+pytest_plugins = ["tests.postgres.plugin"]
+
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Running]:
