@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import grpc
 
-from liquidation.addresses import Address, TcpAddress, UnixAddress
+from liquidation.addresses import Address, TcpAddress, UnixAddress, parse_address
 from liquidation.certificates import Certificates, server_credentials
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "parse_owner",
     "require_encryption",
     "require_loopback",
+    "reserved",
 ]
 
 # How long a socket that was found may take to answer, in seconds.
@@ -248,3 +249,38 @@ def _unreachable(path: Path) -> Iterator[Path]:
     finally:
         made.unlink(missing_ok=True)
         directory.rmdir()
+
+
+@contextmanager
+def reserved(addresses: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The addresses with port 0 made a free one, held until the end of the block.
+
+    A bound socket that does not listen takes no connections; it keeps the port for the workers,
+    also while none of them runs.
+
+    Raises:
+        ListenError: one cannot be listened on.
+    """
+    with ExitStack() as held:
+        yield tuple(_reserve(address, held) for address in addresses)
+
+
+def _reserve(text: str, held: ExitStack) -> str:
+    address = parse_address(text)
+    if not isinstance(address, TcpAddress):
+        return text
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM
+        )[0]
+        # Without SO_REUSEPORT first: a port that others share would be shared with them unnoticed.
+        with socket.socket(family, kind, protocol) as alone:
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind(where)
+            number = alone.getsockname()[1]
+        shared = held.enter_context(socket.socket(family, kind, protocol))
+        shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        shared.bind((where[0], number, *where[2:]))
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
+    return str(TcpAddress(address.host, number))

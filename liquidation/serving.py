@@ -31,8 +31,7 @@ from liquidation.service.guards import Guard
 from liquidation.services import Services, put_together
 from liquidation.settings import Settings
 from liquidation.store.base import Store
-from liquidation.store.clock import HostClock
-from liquidation.store.sqlite import SqliteStore
+from liquidation.store.opening import open_store
 
 __all__ = [
     "Sidecar",
@@ -140,7 +139,12 @@ async def sidecar(
         changes = Changes(book.log, instruments)
         in_force = InForce(settings, configuration, _utc, changes)
         _heed_signals(book, in_force)
-        store = SqliteStore(settings.store, HostClock(), committed=instruments.committed)
+        store = await open_store(
+            settings.store,
+            timeout_s=settings.store_timeout,
+            connections=settings.store_connections,
+            committed=instruments.committed,
+        )
         parts.push_async_callback(store.aclose)
         guard = Guard(in_force.limits, in_force.keys, _utc, time.monotonic)
         instruments.watch(lambda: guard.in_progress, lambda: book.log.lost)
@@ -286,7 +290,7 @@ def serving_facts(
         "pid": os.getpid(),
         "workers": settings.workers,
         "rules_version": rules_version,
-        "store": f"sqlite:{settings.store}",
+        "store": settings.store.told,
     }
     return facts if metrics is None else facts | {"metrics": metrics}
 

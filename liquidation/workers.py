@@ -10,20 +10,19 @@ import asyncio
 import multiprocessing
 import os
 import signal
-import socket
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Final
 
 from liquidation import serving
-from liquidation.addresses import TcpAddress, parse_address
 from liquidation.configuration import Configuration, InForce
-from liquidation.listeners import ListenError
+from liquidation.listeners import ListenError, reserved
+from liquidation.log_turn import log_turn
 from liquidation.logbook import LogbookError, Place
 from liquidation.logs.sink import Turns
 from liquidation.metrics import MetricsError, new_workers
@@ -50,12 +49,17 @@ def supervise(settings: Settings, configuration: Configuration) -> None:
 
     Raises:
         ListenError: an address cannot be listened on.
+        LogbookError: workers cannot take turns with their lines.
         MetricsError: the metrics cannot be served.
         WorkerFailedError: a worker did not start.
     """
-    with serving.held(settings), _reserved(settings.listen) as addresses:
+    with (
+        serving.held(settings),
+        reserved(settings.listen) as addresses,
+        log_turn(settings.store) as turn,
+    ):
         shared = replace(settings, listen=addresses)
-        asyncio.run(_Supervisor(shared, configuration).run())
+        asyncio.run(_Supervisor(shared, configuration, turn).run())
 
 
 @dataclass(slots=True)
@@ -68,13 +72,13 @@ class _Worker:
 
 
 class _Supervisor:
-    def __init__(self, settings: Settings, configuration: Configuration) -> None:
+    def __init__(self, settings: Settings, configuration: Configuration, turn: Path) -> None:
+        """`turn` is a file that stays for as long as workers are started."""
         self._settings = settings
         # Workers read the files for themselves. One that is started later begins with what was
         # sound last, so that a file that is not sound by then does not keep it from starting.
         self._in_force = InForce(settings, configuration, _utc, lambda *_: None)
-        # Beside the database, where it stays for as long as workers are started.
-        self._log_turn = settings.store.with_name(f"{settings.store.name}-log")
+        self._log_turn = turn
         self._metrics = None
         if settings.metrics_listen is not None:
             self._metrics = new_workers(settings.workers)
@@ -284,35 +288,3 @@ async def _work_until_told(task: _Task) -> None:
         running.tell("worker_serving")
         await ended.wait()
         loop.remove_reader(task.lifeline.fileno())
-
-
-@contextmanager
-def _reserved(addresses: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The addresses with port 0 made a free one, held until the end of the block.
-
-    A bound socket that does not listen takes no connections; it keeps the port for the workers,
-    also while none of them runs.
-    """
-    with ExitStack() as held:
-        yield tuple(_reserve(address, held) for address in addresses)
-
-
-def _reserve(text: str, held: ExitStack) -> str:
-    address = parse_address(text)
-    if not isinstance(address, TcpAddress):
-        return text
-    try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM
-        )[0]
-        # Without SO_REUSEPORT first: a port that others share would be shared with them unnoticed.
-        with socket.socket(family, kind, protocol) as alone:
-            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            alone.bind(where)
-            number = alone.getsockname()[1]
-        shared = held.enter_context(socket.socket(family, kind, protocol))
-        shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        shared.bind((where[0], number, *where[2:]))
-    except OSError as error:
-        raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
-    return str(TcpAddress(address.host, number))

@@ -20,6 +20,7 @@ from liquidation import serving
 from liquidation.configuration import read_configuration
 from liquidation.core.policy import Policy
 from liquidation.settings import Settings
+from liquidation.store.locations import SqliteFile
 from liquidation.v1 import (
     claim_service_pb2,
     errors_pb2,
@@ -143,8 +144,15 @@ class Running:
 
 
 def dial(address: str) -> Any:
-    """A channel on which bytes are sent and received as they are, by paths."""
-    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    """A channel on which bytes are sent and received as they are, by paths.
+
+    It has a connection of its own; gRPC would let all channels of a process share one.
+    """
+    options = [
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
     return grpc.aio.insecure_channel(address, options=options)
 
 
@@ -160,12 +168,12 @@ async def running(
 ) -> AsyncIterator[Running]:
     """A server on a free port of loopback, with its store and log in `directory`.
 
-    `told` are further settings; without a file of rules, `policy` decides. At its end the log is
-    held against the schema of its lines.
+    `told` are further settings, another `store` among them; without a file of rules, `policy`
+    decides. At its end the log is held against the schema of its lines.
     """
     log_file = directory / "decisions.log"
-    store = directory / "store.db"
-    settings = Settings(listen=("127.0.0.1:0",), store=store, log_file=log_file, **told)
+    told = {"store": SqliteFile(directory / "store.db"), **told}
+    settings = Settings(listen=("127.0.0.1:0",), log_file=log_file, **told)
     configuration = read_configuration(settings, lambda: datetime.now(UTC))
     if policy is not None:
         configuration = replace(configuration, policy=policy)

@@ -101,7 +101,8 @@ def test_what_the_package_needs_is_what_it_asks_for(
 
     assert told.stderr == ""
     # Those of the extras are missed, and no others.
-    assert set(told.stdout.split()) <= {"opentelemetry", "plotly", "prometheus_client", "rich"}
+    extras = {"opentelemetry", "plotly", "prometheus_client", "psycopg", "rich"}
+    assert set(told.stdout.split()) <= extras
 
 
 def test_every_command_tells_how_it_is_used(installed: Installation, tmp_path: Path) -> None:

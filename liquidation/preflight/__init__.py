@@ -12,7 +12,8 @@ from liquidation.metrics import MetricsError, new_metrics
 from liquidation.preflight.addresses import listening, metrics_address
 from liquidation.preflight.files import api_keys, candidate_rules, certificates, rules
 from liquidation.preflight.finding import Finding, State, note, ok, wrong
-from liquidation.preflight.places import decision_log, store
+from liquidation.preflight.places import decision_log
+from liquidation.preflight.stores import store
 from liquidation.settings import Settings
 
 __all__ = ["Finding", "State", "findings"]
@@ -25,7 +26,7 @@ def findings(settings: Settings, now: datetime) -> Iterator[Finding]:
     yield from api_keys(settings, now)
     yield from rules(settings, now)
     yield from candidate_rules(settings, now)
-    yield store(settings)
+    yield from store(settings)
     yield decision_log(settings)
     yield from _metrics(settings)
     yield _tracing(settings)

@@ -7,7 +7,7 @@ __all__ = ["Finding", "State", "note", "ok", "wrong"]
 
 
 class State(Enum):
-    """Whether a server can start with it: it can, it can but look at this, it cannot."""
+    """Whether a server can serve with it: it can, it can but look at this, it cannot."""
 
     OK = "ok"
     NOTE = "note"
@@ -29,10 +29,10 @@ def ok(what: str, told: str) -> Finding:
 
 
 def note(what: str, told: str) -> Finding:
-    """The server starts, and whoever starts it should know this."""
+    """The server serves, and whoever starts it should know this."""
     return Finding(what, State.NOTE, told)
 
 
 def wrong(what: str, told: str) -> Finding:
-    """The server does not start."""
+    """The server does not start, or refuses every call for as long as it is so."""
     return Finding(what, State.WRONG, told)

@@ -7,11 +7,13 @@ flag wins.
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import Final
 
 from liquidation.core.numbers import ONE
 from liquidation.core.policy import Policy, PolicyError, read_policy
 from liquidation.settings.options import DEFAULT_LISTEN, SECTIONS, serve_options
 from liquidation.settings.setting import Section, Setting
+from liquidation.store.locations import SqliteFile, StoreLocation
 
 __all__ = [
     "DEFAULT_LISTEN",
@@ -22,6 +24,8 @@ __all__ = [
     "load_policy",
     "serve_options",
 ]
+
+_STORE: Final = SqliteFile(Path("liquidation.db"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,9 @@ class Settings:
     api_keys: Path | None = None
     rules: Path | None = None
     candidate_rules: Path | None = None
-    store: Path = Path("liquidation.db")
+    store: StoreLocation = _STORE
+    store_timeout: float = 2.0
+    store_connections: int = 8
     workers: int = 1
     log_file: Path | None = None
     log_sample: Decimal = ONE

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Final
 
 import click
@@ -10,10 +9,10 @@ import click
 from liquidation.addresses import parse_address
 from liquidation.core.numbers import ONE, ZERO, parse_decimal
 from liquidation.listeners import parse_owner
+from liquidation.store.locations import StoreLocation, parse_location
 
 __all__ = ["addresses", "metrics_address", "octal_mode", "owner", "share", "store"]
 
-_SQLITE: Final = "sqlite:"
 _LOOPBACK: Final = "127.0.0.1"
 # Read, write and execute for owner, group and others.
 _MODES: Final = 0o777
@@ -40,12 +39,13 @@ def metrics_address(_: _Context, __: _Parameter, text: str | None) -> str | None
     return address
 
 
-def store(_: _Context, __: _Parameter, text: str) -> Path:
-    """sqlite:PATH."""
-    path = text.removeprefix(_SQLITE)
-    if not text.startswith(_SQLITE) or not path:
-        raise click.BadParameter(f"{text!r} is not of the form sqlite:PATH")
-    return Path(path)
+def store(_: _Context, __: _Parameter, text: str) -> StoreLocation:
+    """sqlite:PATH, or the URL of a PostgreSQL database."""
+    try:
+        return parse_location(text)
+    except ValueError as error:
+        # It says nothing of the text, which may hold a password.
+        raise click.BadParameter(str(error)) from error
 
 
 def share(_: _Context, __: _Parameter, text: str) -> Decimal:

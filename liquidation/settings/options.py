@@ -107,11 +107,27 @@ _DECIDING: Final = Section(
         ),
         Setting(
             flag="--store",
-            meaning="Where liquidations and claims are kept; the file is created on first use.",
-            metavar="sqlite:PATH",
-            allowed="`sqlite:PATH`",
+            meaning="Where liquidations and claims are kept: a SQLite file, made on first use, or a"
+            " PostgreSQL database. A password is better given in the file that PGPASSFILE names, in"
+            " PGPASSWORD or in this variable than in the flag, which every user of the host sees.",
+            metavar="sqlite:PATH|postgresql://URL",
+            allowed="`sqlite:PATH`, `postgresql://USER@HOST:PORT/DATABASE`",
             default="sqlite:liquidation.db",
             callback=forms.store,
+        ),
+        Setting(
+            flag="--store-timeout",
+            meaning="Seconds that the store has to answer; then a call is refused with -1011.",
+            metavar="SECONDS",
+            type=Seconds(0.1, 10),
+            default=2,
+        ),
+        Setting(
+            flag="--store-connections",
+            meaning="Connections of one worker to a PostgreSQL database at most.",
+            metavar="N",
+            type=click.IntRange(1, 100),
+            default=8,
         ),
         Setting(
             flag="--workers",

@@ -19,10 +19,10 @@ _SEVERAL: Final = " May be given several times; in the variable they stand apart
 
 
 class Seconds(click.FloatRange):
-    """A span from `least` to 1000000 seconds, inclusive."""
+    """A span of `least` to `longest` seconds, both inclusive."""
 
-    def __init__(self, least: float = 0) -> None:
-        super().__init__(least, _LONGEST_S)
+    def __init__(self, least: float = 0, longest: float = _LONGEST_S) -> None:
+        super().__init__(least, longest)
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None

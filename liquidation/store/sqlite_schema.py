@@ -3,14 +3,12 @@
 A step that is published is never edited; what changes later is a new step.
 """
 
-import os
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from liquidation.store.base import SchemaError
+from liquidation.store.sqlite_reading import reading
 
 __all__ = ["NEWEST", "migrate", "version_at"]
 
@@ -101,14 +99,9 @@ def version_at(path: Path) -> int | None:
     Raises:
         sqlite3.Error: the file is not there, cannot be read, or is no database.
     """
-    # A reader makes the files of the write-ahead log where they are missing, and leaves them
-    # behind, as its own. Where they are not there, all that was written is in the file itself.
-    beside = (path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-shm"))
-    alone = "" if all(each.exists() for each in beside) else "&immutable=1"
-    uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro{alone}"
-    with closing(sqlite3.connect(uri, uri=True)) as reading:
-        (version,) = reading.execute("PRAGMA user_version").fetchone()
-        (tables,) = reading.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    with reading(path) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     return None if version == 0 and tables else int(version)
 
 

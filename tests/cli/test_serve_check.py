@@ -165,6 +165,7 @@ def test_a_socket_for_another_user_is_a_note(directory: Path) -> None:
     [
         (("--metrics-listen", "0"), "prometheus_client", "liquidation[metrics]"),
         (("--tracing", "otlp"), "opentelemetry", "liquidation[otel]"),
+        (("--store", "postgresql://u:S3cret@h/db"), "psycopg", "liquidation[postgres]"),
     ],
 )
 async def test_an_extra_that_is_not_installed_is_wrong(
@@ -175,6 +176,7 @@ async def test_an_extra_that_is_not_installed_is_wrong(
 
     assert status == 1
     assert f"pip install '{package}'" in output
+    assert "S3cret" not in output
 
 
 def test_workers_on_a_unix_socket_are_a_note() -> None:

@@ -14,6 +14,7 @@ from liquidation.cli.serve import serve
 from liquidation.core.policy import RULE_NAMES, Mode, PolicyError, read_policy
 from liquidation.core.policy_keys import POLICY_KEYS
 from liquidation.settings import SECTIONS, Setting, Settings, serve_options
+from liquidation.store.locations import PostgresDatabase
 from tests.cli.commands import run
 from tests.test_examples import EXAMPLES
 
@@ -100,6 +101,33 @@ def test_a_flag_wins_over_its_variable() -> None:
 @pytest.mark.parametrize("owner", ["no-such-user", "0:no-such-group", "", ":0"])
 def test_an_owner_that_is_not_of_this_host_is_refused(owner: str) -> None:
     assert "'--unix-owner'" in refused("--unix-owner", owner)
+
+
+def test_a_database_is_taken_and_its_password_is_not_shown() -> None:
+    url = "postgresql://user:S3cret@db1:5432,db2/liquidation?target_session_attrs=read-write"
+
+    shown = taken("--store", url)
+
+    assert shown == taken(LIQUIDATION_STORE=url) == repr(Settings(store=PostgresDatabase(url)))
+    assert "S3cret" not in shown
+    assert "user@db1:5432,db2/liquidation" in shown
+
+
+@pytest.mark.parametrize(
+    "store", ["mysql://user:S3cret@db", "sqlite:", "S3cret", "postgresql://user:S3cret@db@db"]
+)
+def test_a_store_that_is_refused_is_not_repeated(store: str) -> None:
+    told = refused("--store", store)
+
+    assert "'--store'" in told
+    assert "S3cret" not in told
+
+
+@pytest.mark.parametrize("span", ["nan", "0.09", "10.1"])
+def test_a_store_has_a_tenth_of_a_second_to_ten_to_answer(span: str) -> None:
+    assert "'--store-timeout'" in refused("--store-timeout", span)
+    for given in ("0.1", "10"):
+        assert taken("--store-timeout", given) == repr(Settings(store_timeout=float(given)))
 
 
 @pytest.mark.parametrize("span", ["nan", "inf", "-1", "1000000.1", "soon", "0.05"])

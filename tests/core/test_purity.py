@@ -30,11 +30,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "certificates": set(),
     "reloading": set(),
     "listeners": {"addresses", "certificates"},
-    "settings": {"core", "logs", "addresses", "listeners"},
+    "settings": {"core", "store", "logs", "addresses", "listeners"},
     "configuration": {"core", "certificates", "reloading", "settings"},
     # What a server is made of.
     "metrics": {"core", "logs", "addresses", "v1"},
     "logbook": {"logs", "settings"},
+    "log_turn": {"store", "logbook"},
     "background": {"store", "logs", "claims", "metrics", "reloading"},
     "changes": {"core", "logs", "configuration", "metrics"},
     "tracing": {"service"},
@@ -54,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "workers": {
         "store", "logs", "addresses", "reloading", "settings", "configuration", "metrics",
-        "listeners", "logbook", "serving",
+        "listeners", "logbook", "log_turn", "serving",
     },
     # What callers use.
     "values": {"core", "v1"},

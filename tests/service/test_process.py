@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from liquidation.v1 import liquidation_service_pb2, rules_service_pb2
@@ -20,11 +21,12 @@ CHECK = "/liquidation.v1.LiquidationRulesService/CheckClaim"
 BATCH = "/liquidation.v1.LiquidationRulesService/BatchCheckClaims"
 
 
-async def check(address: str) -> rules_service_pb2.CheckClaimResponse:
+async def check(
+    address: str, request: Message | None = None
+) -> rules_service_pb2.CheckClaimResponse:
+    request = request or samples.check(samples.low_request())
     async with dial(address) as channel:
-        data = await channel.unary_unary(CHECK)(
-            samples.check(samples.low_request()).SerializeToString()
-        )
+        data = await channel.unary_unary(CHECK)(request.SerializeToString())
     return rules_service_pb2.CheckClaimResponse.FromString(data)
 
 
@@ -107,6 +109,7 @@ async def test_the_rules_file_sets_the_thresholds(tmp_path: Path) -> None:
         (["--listen", "nowhere"], "neither HOST:PORT nor unix:PATH"),
         (["--listen", "127.0.0.1:70000"], "neither HOST:PORT nor unix:PATH"),
         (["--store", "mysql://x"], "sqlite:PATH"),
+        (["--store", "postgresql://h/db?no_such=1"], "not a sound one"),
         (["--store", "sqlite:/no/such/folder/x.db"], "/no/such/folder/x.db"),
         (["--rules", "missing.toml"], "missing.toml: cannot be read"),
         (["--rules", "bad.toml"], "tiers.low.min_claim: is not a known key"),
@@ -125,6 +128,29 @@ def test_a_mistake_of_the_operator_is_told_in_a_line_without_traceback(
     assert popen.returncode in (1, 2)
     assert words in errors
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_database_that_cannot_be_reached_is_refused_and_its_password_is_nowhere(
+    tmp_path: Path, workers: str
+) -> None:
+    environment = {
+        "LIQUIDATION_STORE": "postgresql://u:S3cret@127.0.0.1:1/db?password=S3cret",
+        "LIQUIDATION_STORE_TIMEOUT": "0.2",
+    }
+    arguments = ("--listen", "127.0.0.1:0", "--log-file", "d.log", "--workers", workers)
+    with serving(tmp_path, *arguments, environment=environment) as process:
+        assert process.serving["store"] == "postgresql://u@127.0.0.1:1/db"
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await check(process.address, samples.check({"terms": samples.low_terms()}))
+        process.popen.send_signal(signal.SIGTERM)
+        output, errors = process.popen.communicate(timeout=60)
+
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    log = (tmp_path / "d.log").read_text()
+    assert "store_failed" in log
+    assert '"code":-1011' in log
+    assert "S3cret" not in f"{process.serving}{output}{errors}{log}"
 
 
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
@@ -189,20 +215,25 @@ async def test_health_turns_first_when_the_server_drains(tmp_path: Path) -> None
         assert process.popen.wait() == 0
 
 
-async def test_what_was_put_is_there_after_kill_9(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+async def test_what_was_put_is_there_after_kill_9(
+    tmp_path: Path, engine: str, request: pytest.FixtureRequest
+) -> None:
     put = "/liquidation.v1.LiquidationService/PutLiquidation"
-    with serving(tmp_path) as process:
+    store = "sqlite:liquidation.db"
+    if engine == "postgres":
+        store = request.getfixturevalue("postgres_database")
+    with serving(tmp_path, "--store", store) as process:
+        assert process.serving["store"] == store
         async with dial(process.address) as channel:
-            request = liquidation_service_pb2.PutLiquidationRequest(
+            snapshot = liquidation_service_pb2.PutLiquidationRequest(
                 liquidation=samples.snapshot(samples.low())
             )
-            await channel.unary_unary(put)(request.SerializeToString())
+            await channel.unary_unary(put)(snapshot.SerializeToString())
         process.popen.kill()
         process.popen.wait()
 
-    with serving(tmp_path) as process:
+    with serving(tmp_path, "--store", store) as process:
         stored = samples.check({"terms": samples.low_terms()})
-        async with dial(process.address) as channel:
-            data = await channel.unary_unary(CHECK)(stored.SerializeToString())
-        decision = rules_service_pb2.CheckClaimResponse.FromString(data).decision
+        decision = (await check(process.address, stored)).decision
         assert (decision.accepted, decision.liquidation_revision) == (True, 7)

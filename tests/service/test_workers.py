@@ -1,5 +1,6 @@
 """Several workers on one port and one database, as an operator sees them."""
 
+import asyncio
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import pytest
 
 from liquidation.v1 import claim_service_pb2, rules_service_pb2
 from tests import samples
+from tests.cli.checking import contents
 from tests.processes import Process, serving, start
 from tests.service.test_claims import begin_request
 from tests.sidecars import dial
@@ -141,22 +143,59 @@ async def test_a_unix_address_is_served_by_the_first_worker(tmp_path: Path) -> N
     assert [line["worker"] for line in log_of(tmp_path, "decision")] == [0]
 
 
-async def test_lines_of_workers_on_one_pipe_stay_whole(tmp_path: Path) -> None:
+def long_batch() -> bytes:
+    """A request whose 50 lines are longer than what a pipe takes at once."""
     positions = [
         {"symbol": f"S{number}", "position_qty": "1", "mark_price": "1000"} for number in range(200)
     ]
     request = samples.check(samples.low_request(liquidation={"positions": positions}))
-    batch = rules_service_pb2.BatchCheckClaimsRequest(requests=[request] * 50).SerializeToString()
+    return rules_service_pb2.BatchCheckClaimsRequest(requests=[request] * 50).SerializeToString()
+
+
+async def call_over_connections(address: str, batch: bytes) -> None:
+    """Six calls at once, each on a connection of its own."""
     path = CHECK.replace("CheckClaim", "BatchCheckClaims")
+
+    async def call() -> None:
+        async with dial(address) as channel:
+            await channel.unary_unary(path)(batch, wait_for_ready=True)
+
+    await asyncio.gather(*(call() for _ in range(6)))
+
+
+async def test_lines_of_workers_on_one_pipe_stay_whole(tmp_path: Path) -> None:
     with serving(tmp_path, "--listen", "127.0.0.1:0", "--workers", "2") as process:
-        for _ in range(6):
-            async with dial(process.address) as channel:
-                await channel.unary_unary(path)(batch, wait_for_ready=True)
+        await call_over_connections(process.address, long_batch())
         process.popen.send_signal(signal.SIGTERM)
         lines = [process.serving, *map(json.loads, process.output.read().splitlines())]
     decisions = [line for line in lines if line["event"] == "decision"]
     assert len(decisions) == 300
     assert sum(line["event"] == "serving" for line in lines) == 1
+
+
+async def test_workers_on_a_database_share_a_pipe_and_write_no_file(
+    tmp_path: Path, postgres_database: str
+) -> None:
+    arguments = ("--listen", "127.0.0.1:0", "--workers", "2", "--store", postgres_database)
+    with serving(tmp_path, *arguments) as process:
+        lines = [process.serving]
+
+        def read_until_served_by(number: int) -> None:
+            while sum(line["event"] == "worker_serving" for line in lines) < number:
+                lines.append(json.loads(process.output.readline()))
+
+        read_until_served_by(2)
+        # One that is started later takes its turns too.
+        os.kill(next(line["pid"] for line in lines if line.get("worker") == 1), signal.SIGKILL)
+        read_until_served_by(3)
+        await call_over_connections(process.address, long_batch())
+        process.popen.send_signal(signal.SIGTERM)
+        lines += map(json.loads, process.output.read().splitlines())
+        assert process.popen.wait() == 0
+
+    assert sum(line["event"] == "decision" for line in lines) == 300
+    assert lines[0]["store"] == postgres_database
+    assert contents(tmp_path) == {}
 
 
 def test_a_port_that_is_taken_is_told(tmp_path: Path, process: Process) -> None:

@@ -6,6 +6,7 @@ from itertools import count
 
 from liquidation.core.catalogue import MARGIN_IS_ENOUGH
 from liquidation.core.model import (
+    Claim,
     ClaimedPosition,
     Liquidation,
     Refusal,
@@ -83,3 +84,9 @@ async def begin(
     decide: Callable[[Standing], Verdict] = accept,
 ) -> Begun:
     return await store.begin(request or begin_request(), decide)
+
+
+def granted(begun: Begun) -> Claim:
+    """The claim that was granted."""
+    assert begun.claim is not None
+    return begun.claim

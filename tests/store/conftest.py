@@ -1,26 +1,40 @@
 """Every store that the conformance suite is run through; a fresh one for each test."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from liquidation.store.base import Store
+from liquidation.store.postgres import PostgresStore
 from liquidation.store.sqlite import SqliteStore
 from tests.clocks import Clock
+from tests.store.server_clock import ServerClock
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """The engine under test."""
+    return str(request.param)
+
+
 @pytest.fixture
-def clock() -> Clock:
+def clock(engine: str, request: pytest.FixtureRequest) -> Iterator[Clock]:
     """The clock that the store under test reads."""
-    return Clock()
+    if engine == "sqlite":
+        yield Clock()
+        return
+    with ServerClock(request.getfixturevalue("postgres_database")) as clock:
+        yield clock
 
 
-@pytest.fixture(params=["sqlite"])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> OpenStore:
+@pytest.fixture
+def open_store(
+    engine: str, request: pytest.FixtureRequest, tmp_path: Path, clock: Clock
+) -> OpenStore:
     """Opens the store under test; opened twice, it is the same data."""
 
     @asynccontextmanager
@@ -31,8 +45,16 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> 
         finally:
             await store.aclose()
 
-    stores: dict[str, OpenStore] = {"sqlite": sqlite}
-    return stores[request.param]
+    @asynccontextmanager
+    async def postgres() -> AsyncIterator[Store]:
+        store = await PostgresStore.open(request.getfixturevalue("postgres_database"))
+        try:
+            yield store
+        finally:
+            await store.aclose()
+
+    stores: dict[str, OpenStore] = {"sqlite": sqlite, "postgres": postgres}
+    return stores[engine]
 
 
 @pytest.fixture

@@ -5,16 +5,23 @@ from dataclasses import replace
 
 import pytest
 
-from liquidation.core.model import Claim, ClaimState, Standing
+from liquidation.core.model import ClaimState, Standing
 from liquidation.store.base import (
-    Begun,
     ClaimActiveError,
     ClaimFilter,
     StandingQuery,
     Store,
 )
 from tests.clocks import Clock
-from tests.store.claiming import LEASE_S, accept_all, begin, begin_request, refuse, terms
+from tests.store.claiming import (
+    LEASE_S,
+    accept_all,
+    begin,
+    begin_request,
+    granted,
+    refuse,
+    terms,
+)
 from tests.store.conftest import OpenStore
 from tests.store.snapshots import snapshot
 
@@ -27,11 +34,6 @@ async def known_liquidations(store: Store) -> None:
     await store.put(
         [snapshot(1), snapshot(2, account_id="account-2"), snapshot(3, account_id="account-1")]
     )
-
-
-def granted(begun: Begun) -> Claim:
-    assert begun.claim is not None
-    return begun.claim
 
 
 async def standing(store: Store, liquidation_id: int = 1) -> Standing:
@@ -416,33 +418,3 @@ async def test_an_acknowledged_claim_is_there_after_opening_again(
     async with open_store() as store:
         assert await store.claim(request_id="r-1") == claim
         assert (await begin(store, begin_request("other"))).claim is None
-
-
-@pytest.mark.parametrize("jump_s", [-HOUR_S, HOUR_S], ids=["back", "forward"])
-async def test_a_wall_clock_that_jumps_neither_frees_nor_locks_an_account(
-    store: Store, clock: Clock, jump_s: float
-) -> None:
-    await begin(store)
-
-    clock.set_wall(jump_s)
-
-    assert (await begin(store, None, accept_all)).claim is None
-    clock.advance(LEASE_S)
-    assert granted(await begin(store))
-
-
-@pytest.mark.parametrize("jump_s", [-HOUR_S, 0, 10], ids=["back", "right", "ten seconds on"])
-async def test_over_a_restart_of_the_host_no_lease_runs_longer_than_it_was_given(
-    open_store: OpenStore, clock: Clock, jump_s: float
-) -> None:
-    async with open_store() as store:
-        await begin(store)
-    clock.restart()
-    clock.set_wall(jump_s)
-
-    async with open_store() as store:
-        left_s = LEASE_S - max(jump_s, 0)
-        clock.advance(left_s - 0.000001)
-        assert (await begin(store, None, accept_all)).claim is None
-        clock.advance(0.000001)
-        assert granted(await begin(store))

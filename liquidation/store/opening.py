@@ -1,0 +1,56 @@
+"""Opens the store that the setting `--store` names."""
+
+from liquidation.store.base import CommitObserver, Store, StoreError
+from liquidation.store.clock import HostClock
+from liquidation.store.locations import SqliteFile, StoreLocation
+from liquidation.store.sqlite import SqliteStore
+
+__all__ = ["DriverMissingError", "open_store", "require_driver"]
+
+
+class DriverMissingError(StoreError):
+    """The store needs a package that is not installed; the text says what to install."""
+
+    def __init__(self) -> None:
+        super().__init__("--store postgresql:// needs pip install 'liquidation[postgres]'")
+
+
+def require_driver() -> None:
+    """Returns where the driver of PostgreSQL can be used.
+
+    Raises:
+        DriverMissingError: it is not installed, or lacks its library.
+    """
+    try:
+        import psycopg  # noqa: F401, PLC0415 - it needs an extra
+        import psycopg_pool  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise DriverMissingError from error
+
+
+async def open_store(
+    location: StoreLocation,
+    *,
+    timeout_s: float,
+    connections: int,
+    committed: CommitObserver = lambda *_: None,
+) -> Store:
+    """The store at `location`, which answers within `timeout_s` or raises; see `Store`.
+
+    `connections` is how many of a database it may use at once; a file needs no such bound. A
+    database that cannot be reached is no error: the store is unavailable until it can.
+
+    Raises:
+        StoreUnavailableError: the file cannot be opened or written.
+        SchemaError: the file was written by a newer version of this service.
+        DriverMissingError: the driver of PostgreSQL is not installed.
+        StoreError: the URL is none that the driver takes.
+    """
+    if isinstance(location, SqliteFile):
+        return SqliteStore(location.path, HostClock(), committed=committed, timeout_s=timeout_s)
+    require_driver()
+    from liquidation.store.postgres import PostgresStore  # noqa: PLC0415 - it needs an extra
+
+    return await PostgresStore.open(
+        location.url, committed=committed, timeout_s=timeout_s, connections=connections
+    )

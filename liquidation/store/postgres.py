@@ -1,0 +1,212 @@
+"""The shared store: one PostgreSQL database for the sidecars of many hosts.
+
+Requests of one kind that are in flight together share their round trips and their commit, see
+`Batches`. All times are the server's own.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Self, TypeVar
+
+from liquidation.core.model import Claim, ClaimEvent, ClaimState, Liquidation, Standing, Verdict
+from liquidation.store import (
+    postgres_claim_rows,
+    postgres_claims,
+    postgres_liquidations,
+    postgres_standings,
+)
+from liquidation.store.base import (
+    TIMEOUT_S,
+    BeginRequest,
+    Begun,
+    Changed,
+    ClaimFilter,
+    ClaimPage,
+    CommitObserver,
+    Page,
+    PutResult,
+    StandingQuery,
+)
+from liquidation.store.batches import Ask, Batches
+from liquidation.store.postgres_begin import Begin, Slot, begin_all
+from liquidation.store.postgres_claims import Change
+from liquidation.store.postgres_database import Database
+from liquidation.store.postgres_transaction import Transaction
+
+__all__ = ["PostgresStore"]
+
+_Q = TypeVar("_Q")
+_R = TypeVar("_R")
+
+# Requests that share a transaction at most, and transactions of a kind that are under way at once.
+MAX_GROUP: Final = 128
+_LANES: Final = 2
+# The share of a caller's patience that the database has: it knows why there is no answer.
+_OF_THE_TIME: Final = 0.95
+
+
+class PostgresStore:
+    """A `Store` in a PostgreSQL database, which may come and go while this is used."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        connections: int = 8,
+        group: int = MAX_GROUP,
+        committed: CommitObserver = lambda *_: None,
+    ) -> None:
+        """Uses up to `connections` to the database at `url`; no answer takes above `timeout_s`.
+
+        At most `group` writes share a commit, told to `committed`.
+
+        Raises:
+            StoreError: `url` is not a sound one.
+        """
+        self._database = Database(url, _OF_THE_TIME * timeout_s, connections)
+        self._committed = committed
+
+        def batches(ask: Ask[_Q, _R]) -> Batches[_Q, _R]:
+            return Batches(ask, group, _LANES, timeout_s)
+
+        self._standings: Batches[Sequence[StandingQuery], list[Standing]] = batches(
+            self._read_standings
+        )
+        self._puts: Batches[Sequence[Liquidation], list[PutResult]] = batches(self._put)
+        self._begins: Batches[Begin, Begun] = batches(self._begin)
+        self._changes: Batches[Change, Changed] = batches(self._change)
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        connections: int = 8,
+        group: int = MAX_GROUP,
+        committed: CommitObserver = lambda *_: None,
+    ) -> Self:
+        """As the constructor; begins to connect, and does not wait for it."""
+        store = cls(
+            url, timeout_s=timeout_s, connections=connections, group=group, committed=committed
+        )
+        await store._database.open()
+        return store
+
+    async def standings(self, queries: Sequence[StandingQuery]) -> list[Standing]:
+        return await self._standings.submit(queries) if queries else []
+
+    async def put(self, liquidations: Sequence[Liquidation]) -> list[PutResult]:
+        return await self._puts.submit(liquidations) if liquidations else []
+
+    async def get(self, liquidation_id: int) -> Liquidation | None:
+        return await self._database.run(
+            lambda transaction: postgres_liquidations.get(transaction, liquidation_id)
+        )
+
+    async def page(self, account_id: str, after: int, size: int) -> Page:
+        return await self._database.run(
+            lambda transaction: postgres_liquidations.page(transaction, account_id, after, size)
+        )
+
+    async def close_liquidation(self, liquidation_id: int) -> Liquidation | None:
+        # Done again, it would tell of a liquidation that is not known.
+        return await self._write(
+            lambda transaction: postgres_liquidations.close(transaction, liquidation_id),
+            repeatable=False,
+        )
+
+    async def begin(self, request: BeginRequest, decide: Callable[[Standing], Verdict]) -> Begun:
+        return await self._begins.submit(Begin(request, decide))
+
+    async def renew(self, claim_id: str, token: int, lease_us: int) -> Changed:
+        return await self._changes.submit(Change(claim_id, token, lease_us))
+
+    async def end(
+        self, claim_id: str, token: int | None, state: ClaimState, reason: str
+    ) -> Changed:
+        return await self._changes.submit(Change(claim_id, token, None, state, reason))
+
+    async def claim(self, *, claim_id: str = "", request_id: str = "") -> Claim | None:
+        key, value = ("claim_id", claim_id) if claim_id else ("request_id", request_id)
+        return await self._database.run(
+            lambda transaction: postgres_claim_rows.find(transaction, key, value)
+        )
+
+    async def history(self, claim_id: str) -> list[ClaimEvent]:
+        return await self._database.run(
+            lambda transaction: postgres_claim_rows.history(transaction, claim_id)
+        )
+
+    async def claims(self, wanted: ClaimFilter, below: int | None, size: int) -> ClaimPage:
+        return await self._database.run(
+            lambda transaction: postgres_claim_rows.page(transaction, wanted, below, size)
+        )
+
+    async def count_active(self) -> int:
+        return await self._database.run(postgres_claim_rows.count_active)
+
+    async def expire(self, most: int) -> tuple[Claim, ...]:
+        return await self._write(lambda transaction: postgres_claims.expire(transaction, most))
+
+    async def purge(self, retention_us: int, most: int) -> int:
+        return await self._write(
+            lambda transaction: postgres_claims.purge(transaction, retention_us, most)
+        )
+
+    async def probe(self) -> None:
+        await self._database.probe()
+
+    async def aclose(self) -> None:
+        for batches in (self._standings, self._puts, self._begins, self._changes):
+            await batches.drained()
+        await self._database.aclose()
+
+    async def _read_standings(
+        self, calls: Sequence[Sequence[StandingQuery]], /, *, alone: bool
+    ) -> list[list[Standing]]:
+        return await self._database.run(
+            lambda transaction: postgres_standings.standings_of_all(transaction, calls),
+            patient=alone,
+        )
+
+    async def _put(
+        self, calls: Sequence[Sequence[Liquidation]], /, *, alone: bool
+    ) -> list[list[PutResult] | Exception]:
+        # Done again, it would tell of what it has stored itself as known before.
+        return await self._write(
+            lambda transaction: postgres_liquidations.put_all(transaction, calls),
+            len(calls),
+            repeatable=False,
+            patient=alone,
+        )
+
+    async def _begin(self, begins: Sequence[Begin], /, *, alone: bool) -> list[Begun | Exception]:
+        earlier: dict[str, Slot] = {}
+        return await self._write(
+            lambda transaction: begin_all(transaction, begins, earlier),
+            len(begins),
+            patient=alone,
+        )
+
+    async def _change(self, changes: Sequence[Change], /, *, alone: bool) -> list[Changed]:
+        # Done again, an end is found done, and a renewal is renewed.
+        return await self._write(
+            lambda transaction: postgres_claims.change_all(transaction, changes),
+            len(changes),
+            patient=alone,
+        )
+
+    async def _write(
+        self,
+        work: Callable[[Transaction], Awaitable[_R]],
+        writes: int = 1,
+        *,
+        repeatable: bool = True,
+        patient: bool = True,
+    ) -> _R:
+        begun = time.monotonic()
+        done = await self._database.run(work, repeatable=repeatable, patient=patient)
+        self._committed(writes, time.monotonic() - begun)
+        return done

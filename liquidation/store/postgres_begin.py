@@ -1,0 +1,270 @@
+"""BeginClaim in PostgreSQL, many at once: two round trips and one commit for all of them.
+
+The account's slot is taken by inserting the claim: the unique index on active claims lets exactly
+one in. Whether the slot is free is seen with everything else, and decides nothing.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from liquidation.core.model import Claim, Standing, Verdict
+from liquidation.store.base import BeginRequest, Begun, PutResult, StandingQuery
+from liquidation.store.postgres_claim_rows import claim_of, known_from, known_requests
+from liquidation.store.postgres_claims import expire_accounts
+from liquidation.store.postgres_liquidations import Puts
+from liquidation.store.postgres_standings import (
+    about,
+    lock_accounts,
+    microseconds,
+    standing_from,
+    standings,
+    written,
+)
+from liquidation.store.postgres_transaction import Transaction
+from liquidation.store.records import account_of, claim_record, granted
+
+__all__ = ["Begin", "Slot", "begin_all"]
+
+# Requests that are decided before other calls get their turn.
+_TURN: Final = 32
+
+# In the order of the request_ids, as accounts are locked in theirs: of a request_id that is there
+# already, it is waited for whether that is committed.
+_INSERT: Final = """
+    WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS now), begun AS (
+        INSERT INTO claim (claim_id, request_id, account_id, liquidation_id, revision, terms,
+                           positions, decision, state, begin_time, expire_time)
+        SELECT claim_id, request_id, account_id, liquidation_id, revision, terms::jsonb,
+               positions::jsonb, decision::jsonb, 'ACTIVE', now,
+               now + lease_us * interval '1 microsecond'
+        FROM moment CROSS JOIN jsonb_to_recordset(%(rows)s::jsonb) AS sent (
+            claim_id text, request_id text, account_id text, liquidation_id bigint, revision bigint,
+            terms text, positions text, decision text, lease_us bigint
+        )
+        ORDER BY request_id
+        ON CONFLICT DO NOTHING
+        RETURNING claim_id, fencing_token, begin_time, expire_time
+    ), noted AS (
+        INSERT INTO claim_event (fencing_token, change, time, expire_time, reason, forced)
+        SELECT fencing_token, 'begin', begin_time, expire_time, '', false FROM begun
+    )
+    SELECT claim_id, fencing_token, begin_time, expire_time FROM begun
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """A claim that is asked for, and the rules that are to be asked about it."""
+
+    request: BeginRequest
+    decide: Callable[[Standing], Verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was found about a request while its account is locked, and what was changed with that.
+
+    `known` is what its request_id got before.
+    """
+
+    known: Begun | None
+    standing: Standing
+    put: PutResult | None
+    expired: tuple[Claim, ...]
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is something to commit."""
+        return bool(self.expired) or (self.put is not None and self.put.applied)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """An account's slot that is to be taken by a claim, which the rules have accepted."""
+
+    begin: Begin
+    found: _Found
+    verdict: Verdict
+    account_id: str
+
+    def record(self) -> dict[str, Any]:
+        """The claim as it is stored."""
+        return claim_record(self.begin.request, self.account_id, self.verdict)
+
+    def granted(self, token: int, begin_us: int, expire_us: int) -> Begun:
+        """The outcome where the slot was free."""
+        request = self.begin.request
+        claim = granted(request, self.account_id, self.verdict, token, begin_us, expire_us)
+        return self.held(claim)
+
+    def held(self, claim: Claim) -> Begun:
+        """The outcome where `claim` is the one that was to be stored."""
+        return _begun(self.begin, self.found, self.verdict, claim)
+
+    def taken(self, standing: Standing) -> Begun | Exception:
+        """The outcome where `standing` tells who holds the slot."""
+        return _refused(self.begin, replace(self.found, standing=standing))
+
+
+async def begin_all(
+    transaction: Transaction, begins: Sequence[Begin], earlier: dict[str, Slot]
+) -> list[Begun | Exception]:
+    """What became of each request, in order; see `Store.begin`.
+
+    `earlier` holds, by claim_id, what was to be stored; it is the same whenever the same requests
+    are tried again, and tells a claim that was stored by a COMMIT without an answer.
+    """
+    found = await _look(transaction, begins)
+    answers: dict[int, Begun | Exception] = {}
+    slots: dict[int, Slot] = {}
+    for number, outcome in enumerate(map(_decided, begins, found)):
+        if number % _TURN == _TURN - 1:
+            await asyncio.sleep(0)
+        if isinstance(outcome, Slot):
+            slots[number] = outcome
+        else:
+            answers[number] = _ours(outcome, begins[number].request.claim_id, earlier)
+    earlier |= {slot.begin.request.claim_id: slot for slot in slots.values()}
+    if not slots and not any(each.changed or each.known for each in found):
+        await transaction.roll_back()
+    else:
+        # With a claim that is known too: it may be here and not on the standby, where the wait for
+        # that was torn off. This commit is behind that one, and waits in its place.
+        answers |= await _take(transaction, slots)
+    missed = {number: slot for number, slot in slots.items() if number not in answers}
+    answers |= await _in_the_way(transaction, missed)
+    return [answers[number] for number in range(len(begins))]
+
+
+async def _look(transaction: Transaction, begins: Sequence[Begin]) -> list[_Found]:
+    """Locks the accounts, writes down what was found over, stores snapshots; all but the claims."""
+    requests = [each.request for each in begins]
+    asked = _about(requests)
+    bring = [each for each in requests if each.snapshot is not None]
+    puts = Puts(
+        [each.snapshot for each in bring if each.snapshot is not None],
+        [each.request_id for each in bring],
+    )
+    _, locked, over, *stored, standing_rows, known_rows = await transaction.ask(
+        *lock_accounts(asked),
+        expire_accounts(asked),
+        *puts.statements(asked),
+        standings(asked),
+        known_requests(asked),
+    )
+    accounts = {account_id for (account_id,) in locked}
+    outcomes = iter(puts.outcomes(stored))
+    known = {each.claim.request_id: each for each in map(known_from, known_rows) if each.claim}
+    # A lease that ran out is told once, by the first whose account it is.
+    expired: dict[str, list[Claim]] = defaultdict(list)
+    for row in over:
+        claim = claim_of(row)
+        expired[claim.account_id].append(claim)
+    found = []
+    for request, row in zip(requests, standing_rows, strict=True):
+        # What came under another account's lock since then is not known yet.
+        standing = standing_from(row) if row[0] is None or row[0] in accounts else Standing()
+        found.append(
+            _Found(
+                known.get(request.request_id),
+                standing,
+                None if request.snapshot is None else next(outcomes),
+                tuple(expired.pop(account_of(request, standing) or "", ())),
+            )
+        )
+    return found
+
+
+def _about(requests: Sequence[BeginRequest]) -> dict[str, Any]:
+    queries = [StandingQuery.about(each.terms, each.snapshot) for each in requests]
+    return about(queries, [each.request_id for each in requests])
+
+
+def _decided(begin: Begin, found: _Found) -> Begun | Exception | Slot:
+    """What the rules say as if the slot were free: whether it is, the insert tells."""
+    if found.known is not None:
+        return replace(found.known, expired=found.expired)
+    try:
+        verdict = begin.decide(replace(found.standing, active_claim=None))
+    except Exception as error:  # noqa: BLE001 - raised to the caller whose request it is
+        return error
+    account_id = account_of(begin.request, found.standing)
+    if verdict.accepted and account_id is not None:
+        return Slot(begin, found, verdict, account_id)
+    if found.standing.active_claim is None:
+        return _begun(begin, found, verdict)
+    # A claim in process is told before what the later rules have against this one.
+    return _refused(begin, found)
+
+
+def _refused(begin: Begin, found: _Found) -> Begun | Exception:
+    try:
+        return _begun(begin, found, begin.decide(found.standing))
+    except Exception as error:  # noqa: BLE001 - as above
+        return error
+
+
+def _begun(begin: Begin, found: _Found, verdict: Verdict, claim: Claim | None = None) -> Begun:
+    return Begun(
+        claim,
+        verdict,
+        begin.request.decision_id,
+        standing=found.standing,
+        put=found.put,
+        expired=found.expired,
+    )
+
+
+def _ours(outcome: Begun | Exception, claim_id: str, earlier: dict[str, Slot]) -> Begun | Exception:
+    """The outcome; where the claim is known because it was stored just now, that of then."""
+    if isinstance(outcome, Begun) and outcome.claim is not None:
+        slot = earlier.get(claim_id)
+        if slot is not None and outcome.claim.claim_id == claim_id:
+            return slot.held(outcome.claim)
+    return outcome
+
+
+async def _take(transaction: Transaction, slots: dict[int, Slot]) -> dict[int, Begun]:
+    """Commits, with the claims whose slots are free; returns those."""
+    rows = written([slot.record() for slot in slots.values()])
+    (stored,) = await transaction.ask((_INSERT, {"rows": rows}), commit=True)
+    times = {
+        claim_id: (token, microseconds(begin), microseconds(expire))
+        for claim_id, token, begin, expire in stored
+    }
+    return {
+        number: slot.granted(*times[slot.begin.request.claim_id])
+        for number, slot in slots.items()
+        if slot.begin.request.claim_id in times
+    }
+
+
+async def _in_the_way(
+    transaction: Transaction, slots: dict[int, Slot]
+) -> dict[int, Begun | Exception]:
+    """What became of claims that were not let in: the slot is another's, or the request_id is."""
+    answers = {
+        number: slot.taken(slot.found.standing)
+        for number, slot in slots.items()
+        if slot.found.standing.active_claim is not None
+    }
+    unseen = [number for number in slots if number not in answers]
+    if not unseen:
+        return answers
+    # It came between the look and the insert: it was asked for together with this one.
+    asked = _about([slots[number].begin.request for number in unseen])
+    standing_rows, known_rows = await transaction.ask(
+        standings(asked), known_requests(asked), commit=True
+    )
+    known = {each.claim.request_id: each for each in map(known_from, known_rows) if each.claim}
+    for number, row in zip(unseen, standing_rows, strict=True):
+        slot = slots[number]
+        before = known.get(slot.begin.request.request_id)
+        if before is not None:
+            answers[number] = replace(before, expired=slot.found.expired)
+        else:
+            answers[number] = slot.taken(standing_from(row))
+    return answers

@@ -1,0 +1,115 @@
+"""One transaction on PostgreSQL: what is asked for at once travels at once."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager, suppress
+from typing import Any, Final
+
+import psycopg
+from psycopg import AsyncConnection, AsyncPipeline, errors
+from psycopg.pq import TransactionStatus
+
+__all__ = ["Connection", "Rows", "Statement", "Transaction"]
+
+Statement = tuple[str, Mapping[str, Any]]
+Rows = list[tuple[Any, ...]]
+Connection = AsyncConnection[tuple[Any, ...]]
+
+# A transaction that was left open.
+_OPEN: Final = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
+
+# It may write where the server lets it: what says that it takes no writes is not overruled.
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+
+class Transaction:
+    """One transaction. It ends with the `ask` that commits, or is rolled back.
+
+    `in_doubt` tells that COMMIT was sent and no answer came that can be trusted, `lost` that there
+    is no connection any more.
+    """
+
+    def __init__(self, connection: Connection, limits: str) -> None:
+        self._connection = connection
+        self._limits = limits
+        # Left only with the commit: psycopg asks for a flush as it leaves, and a server that is
+        # asked for anything once it is idle in a transaction no longer counts how long it is.
+        self._pipeline: AsyncPipeline | None = None
+        self._left = AsyncExitStack()
+        self.in_doubt = False
+        self.lost = False
+
+    async def ask(self, *statements: Statement, commit: bool = False) -> list[Rows]:
+        """The rows of each statement, all in one round trip; `commit` ends the transaction in it.
+
+        Raises:
+            psycopg.Error: one of them failed, and none after it was done.
+        """
+        self.in_doubt = commit
+        with _warnings(self._connection) as warnings:
+            try:
+                cursors = await self._sent(statements, commit=commit)
+            except psycopg.Error:
+                # A server that says what failed has not committed; one that is gone may have.
+                self.lost = self._connection.closed
+                self.in_doubt = commit and self.lost
+                raise
+        if commit and warnings:
+            raise psycopg.OperationalError(warnings[0])
+        self.in_doubt = False
+        return [await _rows(each) for each in cursors]
+
+    async def roll_back(self) -> None:
+        """Takes everything back; the next `ask` begins anew."""
+        await self._connection.execute("ROLLBACK")
+        await self._leave()
+
+    async def aclose(self) -> None:
+        """Takes back what was not committed, as far as the connection lets it."""
+        with suppress(psycopg.Error):
+            await self._leave()
+        if self._connection.pgconn.transaction_status in _OPEN:
+            with suppress(psycopg.Error):
+                await self._connection.rollback()
+
+    async def _sent(
+        self, statements: tuple[Statement, ...], *, commit: bool
+    ) -> list[psycopg.AsyncCursor[tuple[Any, ...]]]:
+        if self._pipeline is None:
+            self._pipeline = await self._left.enter_async_context(self._connection.pipeline())
+            await self._connection.execute(_BEGIN)
+            await self._connection.execute(self._limits)
+        cursors = [await self._connection.execute(*each) for each in statements]
+        if commit:
+            # One that is cancelled while it waits for the standby succeeds, with no more than a
+            # warning. The server lets no statement_timeout do that.
+            await self._connection.execute("COMMIT")
+            await self._leave()
+        else:
+            await self._pipeline.sync()
+        return cursors
+
+    async def _leave(self) -> None:
+        """Leaves the pipeline, which brings all answers that are left."""
+        self._pipeline = None
+        await self._left.aclose()
+
+
+async def _rows(cursor: psycopg.AsyncCursor[tuple[Any, ...]]) -> Rows:
+    has_rows = cursor.pgresult is not None and cursor.pgresult.nfields > 0
+    return await cursor.fetchall() if has_rows else []
+
+
+@contextmanager
+def _warnings(connection: Connection) -> Iterator[list[str]]:
+    """Collects what the server warns of meanwhile."""
+    found: list[str] = []
+
+    def notice(diagnostic: errors.Diagnostic) -> None:
+        if diagnostic.severity_nonlocalized == "WARNING":
+            found.append(diagnostic.message_primary or "")
+
+    connection.add_notice_handler(notice)
+    try:
+        yield found
+    finally:
+        connection.remove_notice_handler(notice)

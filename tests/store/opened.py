@@ -1,0 +1,39 @@
+"""A store on PostgreSQL as tests of faults need it: with settings, or behind a broken network."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+
+from liquidation.store.postgres import PostgresStore
+from tests.postgres.proxy import Proxy
+from tests.postgres.server import HOST, at_port
+
+__all__ = ["opened", "proxied", "rows"]
+
+
+@asynccontextmanager
+async def opened(dsn: str, **settings: Any) -> AsyncIterator[PostgresStore]:
+    """A store on the database at `dsn`, whose schema is made."""
+    store = await PostgresStore.open(dsn, **settings)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+@asynccontextmanager
+async def proxied(dsn: str) -> AsyncIterator[tuple[Proxy, str]]:
+    """A proxy before the server at `dsn`, and the URL of the same database through it."""
+    port = psycopg.conninfo.conninfo_to_dict(dsn)["port"]
+    assert port is not None
+    async with Proxy(HOST, int(port)) as proxy:
+        yield proxy, at_port(dsn, proxy.port)
+
+
+async def rows(dsn: str, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+    """What a statement of another session finds, which is in autocommit mode."""
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        cursor = await connection.execute(statement, parameters or None)
+        return await cursor.fetchall() if cursor.description else []
