@@ -14,6 +14,7 @@ __all__ = ["main"]
 _COMMANDS: Final = (
     "check",
     "claims",
+    "db",
     "errors",
     "health",
     "keys",

@@ -121,6 +121,8 @@ class DatabaseStatus:
                 "it is a standby; with target_session_attrs=read-write in the URL the primary is"
                 " found among several hosts"
             )
+        if self.server.encoding != "UTF8":
+            found.append(f"it has the encoding {self.server.encoding}, and must have UTF8")
         if not self.migrates and (problem := self.state.problem()):
             found.append(problem)
         if self.missing and self.state.version:
@@ -150,9 +152,6 @@ class DatabaseStatus:
             "fsync is off: what was acknowledged is lost when the machine fails": not server.fsync,
             "full_page_writes is off: a write that is torn when the machine fails goes unnoticed": (
                 not server.full_page_writes
-            ),
-            f"its encoding is {server.encoding}: texts with other characters are refused": (
-                server.encoding != "UTF8"
             ),
             "no synchronous standby: what was acknowledged is lost with the primary's disk": (
                 not server.synchronous_standby_names and not server.standby

@@ -1,0 +1,148 @@
+"""What `liquidation db` does with a PostgreSQL database. Needs the extra `postgres`.
+
+What goes wrong ends the command with one line, in which no password stands.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+import psycopg
+from psycopg import AsyncConnection, errors
+from psycopg.conninfo import conninfo_to_dict
+
+from liquidation.cli.texts import printable
+from liquidation.store import copying, postgres_schema, postgres_status
+from liquidation.store.base import StoreError
+from liquidation.store.clock import HostClock
+from liquidation.store.copying import Copied, Progress
+from liquidation.store.locations import PostgresDatabase, SqliteFile
+from liquidation.store.postgres_connection import PARAMETERS, require_utf8
+from liquidation.store.postgres_schema import STEPS, SchemaState
+from liquidation.store.postgres_script import script
+from liquidation.store.postgres_status import DatabaseStatus
+from liquidation.store.sqlite_source import SourceError
+
+__all__ = ["copy", "dry_run", "migrate", "status", "steps"]
+
+_R = TypeVar("_R")
+_Connection = AsyncConnection[Any]
+
+# How long a look may take, in seconds.
+_LOOK_S: Final = 30.0
+# Where the URL does not say otherwise. Here people wait, and not callers.
+_PARAMETERS: Final = PARAMETERS | {
+    "fallback_application_name": "liquidation db",
+    "connect_timeout": 5,
+    "tcp_user_timeout": 20_000,
+}
+
+# What it would say on standard error is told here.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
+
+
+def status(database: PostgresDatabase) -> DatabaseStatus:
+    """How the database stands."""
+    return _asked(database, postgres_status.look, _LOOK_S)
+
+
+def dry_run(database: PostgresDatabase) -> str:
+    """The script of the steps that are missing; "" where none is."""
+    return script(_asked(database, _state, _LOOK_S))
+
+
+def migrate(database: PostgresDatabase) -> tuple[SchemaState, SchemaState]:
+    """Brings the schema up; returns how it was, and how it is."""
+
+    async def migrated(connection: _Connection) -> tuple[SchemaState, SchemaState]:
+        before = await _state(connection)
+        # Nothing is asked of the role where there is nothing to do.
+        if before.version >= len(STEPS):
+            return before, before
+        await postgres_schema.migrate(connection)
+        return before, await _state(connection)
+
+    return _asked(database, migrated)
+
+
+def copy(file: SqliteFile, database: PostgresDatabase, progress: Progress) -> Copied:
+    """Moves all that is in the file to the database."""
+    path: Path = file.path
+
+    async def copied(connection: _Connection) -> Copied:
+        require_utf8(connection)
+        return await copying.copy(path, connection, HostClock(), progress)
+
+    return _asked(database, copied)
+
+
+def steps(before: int, after: int) -> Iterator[str]:
+    """What was made on the way from one version to another, a line a statement."""
+    for version, step in enumerate(STEPS[before:after], start=before + 1):
+        yield f"version {version}"
+        for statement in step.statements:
+            yield f"  {' '.join(statement.partition('(')[0].split())}"
+
+
+async def _state(connection: _Connection) -> SchemaState:
+    """The version of the schema, which is one that this service can work on or bring up."""
+    require_utf8(connection)
+    state = await postgres_schema.state_at(connection)
+    if state.version >= len(STEPS) and (problem := state.problem()):
+        raise StoreError(problem)
+    return state
+
+
+def _asked(
+    database: PostgresDatabase,
+    ask: Callable[[_Connection], Awaitable[_R]],
+    timeout_s: float | None = None,
+) -> _R:
+    """What is answered on a connection of its own."""
+
+    async def asked() -> _R:
+        async with asyncio.timeout(timeout_s), _connected(database) as connection:
+            return await ask(connection)
+
+    with _told(database, timeout_s):
+        return asyncio.run(asked())
+
+
+@asynccontextmanager
+async def _connected(database: PostgresDatabase) -> AsyncIterator[_Connection]:
+    said = conninfo_to_dict(database.url)
+    given: Any = {name: value for name, value in _PARAMETERS.items() if name not in said}
+    async with await AsyncConnection.connect(
+        database.url, autocommit=True, prepare_threshold=None, **given
+    ) as connection:
+        yield connection
+
+
+@contextmanager
+def _told(database: PostgresDatabase, timeout_s: float | None) -> Iterator[None]:
+    """Tells what went wrong, and where."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise click.ClickException(f"{database.told}: {_words(database, error)}") from error
+    except SourceError as error:
+        raise click.ClickException(printable(str(error))) from error
+    except StoreError as error:
+        raise click.ClickException(f"{database.told}: {error}") from error
+    except TimeoutError as error:
+        raise click.ClickException(f"{database.told}: no answer within {timeout_s:g} s") from error
+
+
+def _words(database: PostgresDatabase, error: psycopg.Error) -> str:
+    """What a driver or a server says, in one line."""
+    if isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
+        # What libpq says of a URL may repeat any part of it.
+        return "is not a URL that libpq takes"
+    words = printable(" ".join((error.diag.message_primary or str(error)).split()))
+    if isinstance(error, errors.InsufficientPrivilege):
+        words += "; connect as the owner of the schema and its tables"
+    return database.shown(words)

@@ -1,0 +1,54 @@
+"""What `liquidation db` does with a SQLite file."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from liquidation.cli.texts import printable
+from liquidation.store import sqlite_status
+from liquidation.store.base import StoreError
+from liquidation.store.clock import HostClock
+from liquidation.store.locations import SqliteFile
+from liquidation.store.sqlite import SqliteStore
+from liquidation.store.sqlite_schema import NEWEST
+from liquidation.store.sqlite_status import FileStatus
+
+__all__ = ["migrate", "status", "version"]
+
+
+def status(file: SqliteFile) -> FileStatus:
+    """How the file stands."""
+    with _told(file):
+        return sqlite_status.look(file.path, HostClock())
+
+
+def version(file: SqliteFile) -> int:
+    """The version of the schema, which is not above the one that this service knows."""
+    found = status(file)
+    if found.version > NEWEST:
+        raise click.ClickException(f"{file.told}: {found.problems[-1]}")
+    return found.version
+
+
+def migrate(file: SqliteFile) -> tuple[int, int]:
+    """Brings the schema up, as the start of a service does; returns how it was, and how it is."""
+    before = version(file)
+    with _told(file):
+        asyncio.run(_opened(file))
+    return before, NEWEST
+
+
+async def _opened(file: SqliteFile) -> None:
+    await SqliteStore(file.path, HostClock()).aclose()
+
+
+@contextmanager
+def _told(file: SqliteFile) -> Iterator[None]:
+    """Tells what went wrong, and where."""
+    try:
+        yield
+    except (sqlite3.Error, StoreError) as error:
+        raise click.ClickException(printable(f"{file.told}: {error}")) from error
