@@ -6,7 +6,7 @@ and goes out together: the more callers, the more of them share a trip and a com
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -55,15 +55,17 @@ class Batches(Generic[_Q, _R]):
         most: int,
         lanes: int,
         patience_s: float,
+        weight: Callable[[_Q], int] = lambda _: 1,
     ) -> None:
-        """Asks `ask` up to `most` questions at once, in up to `lanes` batches at once.
+        """Asks `ask` many questions at once, in up to `lanes` batches at once.
 
-        A caller waits for `patience_s`.
+        Questions join a batch until their weights are `most`. A caller waits for `patience_s`.
         """
         self._ask = ask
         self._most = most
         self._lanes = lanes
         self._patience_s = patience_s
+        self._weight = weight
         self._queue: deque[_Waiting[_Q, _R]] = deque()
         self._busy = 0
         self._under_way: set[asyncio.Task[None]] = set()
@@ -106,10 +108,12 @@ class Batches(Generic[_Q, _R]):
 
     def _gather(self) -> list[_Waiting[_Q, _R]]:
         batch: list[_Waiting[_Q, _R]] = []
-        while self._queue and len(batch) < self._most:
+        weight = 0
+        while self._queue and weight < self._most:
             waiting = self._queue.popleft()
             if not waiting.done.done():
                 batch.append(waiting)
+                weight += self._weight(waiting.question)
         return batch
 
     async def _answer(self, batch: Sequence[_Waiting[_Q, _R]], *, alone: bool = False) -> None:

@@ -27,7 +27,7 @@ from liquidation.store.base import (
     PutResult,
     StandingQuery,
 )
-from liquidation.store.batches import Ask, Batches
+from liquidation.store.batches import Batches
 from liquidation.store.postgres_begin import Begin, Slot, begin_all
 from liquidation.store.postgres_claims import Change
 from liquidation.store.postgres_database import Database
@@ -35,12 +35,13 @@ from liquidation.store.postgres_transaction import Transaction
 
 __all__ = ["PostgresStore"]
 
-_Q = TypeVar("_Q")
 _R = TypeVar("_R")
 
 # Requests that share a transaction at most, and transactions of a kind that are under way at once.
 MAX_GROUP: Final = 128
 _LANES: Final = 2
+# Reads that share one, for each write that may.
+_READS: Final = 8
 # The share of a caller's patience that the database has: it knows why there is no answer.
 _OF_THE_TIME: Final = 0.95
 
@@ -67,15 +68,15 @@ class PostgresStore:
         self._database = Database(url, _OF_THE_TIME * timeout_s, connections)
         self._committed = committed
 
-        def batches(ask: Ask[_Q, _R]) -> Batches[_Q, _R]:
-            return Batches(ask, group, _LANES, timeout_s)
-
-        self._standings: Batches[Sequence[StandingQuery], list[Standing]] = batches(
-            self._read_standings
+        # A call may bring hundreds of these; a group takes in calls until it has enough of them.
+        self._standings: Batches[Sequence[StandingQuery], list[Standing]] = Batches(
+            self._read_standings, _READS * group, _LANES, timeout_s, weight=len
         )
-        self._puts: Batches[Sequence[Liquidation], list[PutResult]] = batches(self._put)
-        self._begins: Batches[Begin, Begun] = batches(self._begin)
-        self._changes: Batches[Change, Changed] = batches(self._change)
+        self._puts: Batches[Sequence[Liquidation], list[PutResult]] = Batches(
+            self._put, group, _LANES, timeout_s, weight=len
+        )
+        self._begins: Batches[Begin, Begun] = Batches(self._begin, group, _LANES, timeout_s)
+        self._changes: Batches[Change, Changed] = Batches(self._change, group, _LANES, timeout_s)
 
     @classmethod
     async def open(

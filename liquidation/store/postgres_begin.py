@@ -8,6 +8,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Final
 
 from liquidation.core.model import Claim, Standing, Verdict
@@ -165,16 +166,17 @@ async def _look(transaction: Transaction, begins: Sequence[Begin]) -> list[_Foun
         expired[claim.account_id].append(claim)
     found = []
     for request, row in zip(requests, standing_rows, strict=True):
-        # What came under another account's lock since then is not known yet.
-        standing = standing_from(row) if row[0] is None or row[0] in accounts else Standing()
-        found.append(
-            _Found(
-                known.get(request.request_id),
-                standing,
-                None if request.snapshot is None else next(outcomes),
-                tuple(expired.pop(account_of(request, standing) or "", ())),
-            )
-        )
+        put = None if request.snapshot is None else next(outcomes)
+        # What came under another account's lock since then is not known yet, but for a liquidation
+        # that the request takes for this account's.
+        stranger = request.snapshot is not None and put is None
+        locks = row[0] is None or row[0] in accounts
+        standing = standing_from(row) if locks or stranger else Standing()
+        over_here = expired.pop(account_of(request, standing) or "", ())
+        found.append(_Found(known.get(request.request_id), standing, put, tuple(over_here)))
+    # Those of accounts that a request does not name, and its liquidation is stored for.
+    others = tuple(chain.from_iterable(expired.values()))
+    found[-1] = replace(found[-1], expired=found[-1].expired + others)
     return found
 
 

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import Any, Final
 
 import psycopg
-from psycopg import AsyncConnection, AsyncPipeline, errors
+from psycopg import AsyncConnection, AsyncPipeline, errors, generators
 from psycopg.pq import TransactionStatus
 
 __all__ = ["Connection", "Rows", "Statement", "Transaction"]
@@ -19,6 +19,10 @@ _OPEN: Final = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
 # It may write where the server lets it: what says that it takes no writes is not overruled.
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+# Warnings that are not about the commit, by the function of the server that gives them: that ids
+# of transactions run short, said with each until it has vacuumed; and what a trigger says.
+_HARMLESS: Final = frozenset({"GetNewTransactionId", "GetNewMultiXactId", "exec_stmt_raise"})
 
 
 class Transaction:
@@ -85,6 +89,9 @@ class Transaction:
             await self._connection.execute("COMMIT")
             await self._leave()
         else:
+            # psycopg waits for the answers even with some of a large question unsent yet, for which
+            # the server waits.
+            await self._connection.wait(generators.send(self._connection.pgconn))
             await self._pipeline.sync()
         return cursors
 
@@ -101,11 +108,12 @@ async def _rows(cursor: psycopg.AsyncCursor[tuple[Any, ...]]) -> Rows:
 
 @contextmanager
 def _warnings(connection: Connection) -> Iterator[list[str]]:
-    """Collects what the server warns of meanwhile."""
+    """Collects what the server warns of meanwhile, as far as a commit may be worth less for it."""
     found: list[str] = []
 
     def notice(diagnostic: errors.Diagnostic) -> None:
-        if diagnostic.severity_nonlocalized == "WARNING":
+        warns = diagnostic.severity_nonlocalized == "WARNING"
+        if warns and diagnostic.source_function not in _HARMLESS:
             found.append(diagnostic.message_primary or "")
 
     connection.add_notice_handler(notice)

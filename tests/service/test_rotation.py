@@ -43,6 +43,7 @@ async def test_after_sighup_lines_go_to_a_new_file_and_none_is_lost(
         wait_for(log, "decision", 20)
         log.rename(moved)
         await check(process, 20)
+        wait_for(moved, "decision", 40)
         process.popen.send_signal(signal.SIGHUP)
         wait_for(log, "log_reopened", workers)
         await check(process, 20)

@@ -10,14 +10,15 @@ from liquidation.store.base import Store
 from liquidation.store.postgres import PostgresStore
 from liquidation.store.sqlite import SqliteStore
 from tests.clocks import Clock
+from tests.postgres.pgbouncer import PgBouncer
 from tests.store.server_clock import ServerClock
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "pgbouncer"])
 def engine(request: pytest.FixtureRequest) -> str:
-    """The engine under test."""
+    """The engine under test; the last is PostgreSQL behind a pooler of connections."""
     return str(request.param)
 
 
@@ -47,14 +48,17 @@ def open_store(
 
     @asynccontextmanager
     async def postgres() -> AsyncIterator[Store]:
-        store = await PostgresStore.open(request.getfixturevalue("postgres_database"))
+        dsn: str = request.getfixturevalue("postgres_database")
+        if engine == "pgbouncer":
+            pooler: PgBouncer = request.getfixturevalue("pooler")
+            dsn = pooler.dsn(dsn)
+        store = await PostgresStore.open(dsn)
         try:
             yield store
         finally:
             await store.aclose()
 
-    stores: dict[str, OpenStore] = {"sqlite": sqlite, "postgres": postgres}
-    return stores[engine]
+    return sqlite if engine == "sqlite" else postgres
 
 
 @pytest.fixture

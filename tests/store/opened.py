@@ -1,16 +1,22 @@
 """A store on PostgreSQL as tests of faults need it: with settings, or behind a broken network."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
 
 import psycopg
 
+from liquidation.store.base import StoreUnavailableError
 from liquidation.store.postgres import PostgresStore
 from tests.postgres.proxy import Proxy
 from tests.postgres.server import HOST, at_port
 
-__all__ = ["opened", "proxied", "rows"]
+__all__ = ["once_it_answers", "opened", "proxied", "rows"]
+
+T = TypeVar("T")
+
+_PATIENCE_S = 30
 
 
 @asynccontextmanager
@@ -30,6 +36,15 @@ async def proxied(dsn: str) -> AsyncIterator[tuple[Proxy, str]]:
     assert port is not None
     async with Proxy(HOST, int(port)) as proxy:
         yield proxy, at_port(dsn, proxy.port)
+
+
+async def once_it_answers(ask: Callable[[], Awaitable[T]]) -> T:
+    """What a store says once it answers: until then it is asked again and again."""
+    async with asyncio.timeout(_PATIENCE_S):
+        while True:
+            with suppress(StoreUnavailableError):
+                return await ask()
+            await asyncio.sleep(0.01)  # a refusal may come without any wait
 
 
 async def rows(dsn: str, statement: str, *parameters: object) -> list[tuple[Any, ...]]:

@@ -272,6 +272,22 @@ async def test_one_that_is_held_up_holds_up_nobody_else() -> None:
     await batches.drained()
 
 
+async def test_a_batch_takes_in_questions_until_it_is_heavy_enough() -> None:
+    trips: list[list[int]] = []
+
+    async def ask(weights: Sequence[int], *, alone: bool) -> list[int]:
+        assert not alone
+        trips.append(list(weights))
+        await asyncio.sleep(0)
+        return list(weights)
+
+    batches: Batches[int, int] = Batches(ask, 10, 1, PATIENCE, weight=lambda weight: weight)
+    sent = [1, 3, 3, 3, 3, 50, 9, 9, 1]
+    assert await asyncio.gather(*map(batches.submit, sent)) == sent
+
+    assert trips == [[1, 3, 3, 3], [3, 50], [9, 9], [1]]
+
+
 async def test_an_error_that_nobody_waits_for_is_no_noise() -> None:
     asked = asyncio.Event()
     gate = asyncio.Event()

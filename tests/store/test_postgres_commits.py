@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -12,11 +11,13 @@ from liquidation.store.base import Begun, StoreUnavailableError
 from liquidation.store.postgres import PostgresStore
 from tests.postgres.proxy import Proxy
 from tests.store.claiming import LEASE_S, accept, begin, begin_request, granted, refuse
-from tests.store.opened import opened, proxied, rows
+from tests.store.opened import once_it_answers, opened, proxied, rows
 from tests.store.snapshots import snapshot
 
-# As it stands in the message that carries it.
+# What stands in the message that carries it. On a connection that has seen it more than once before
+# it goes by another name; with what is stored of a claim it goes together.
 COMMIT = b"COMMIT\x00"
+CHANGE = b'"lease_us":'
 # What the server says when it waits for the next statement of a transaction.
 IN_TRANSACTION = b"Z\x00\x00\x00\x05T"
 
@@ -39,7 +40,8 @@ async def way(postgres_database: str) -> AsyncIterator[tuple[Proxy, str]]:
 async def store(way: tuple[Proxy, str], direct: PostgresStore) -> AsyncIterator[PostgresStore]:
     """A store on the same database behind the proxy, which is connected."""
     assert direct is not None
-    async with opened(way[1]) as store:
+    # Over one connection: no other one is made at a time of its own.
+    async with opened(way[1], connections=1) as store:
         await store.probe()
         yield store
 
@@ -55,7 +57,7 @@ async def test_a_claim_that_was_committed_is_told_as_the_one_that_was_granted(
     old = granted(await begin(direct, begin_request(liquidation_id=1)))
     await rows(postgres_database, "UPDATE claim SET expire_time = clock_timestamp()")
     request = begin_request("r-1", snapshot(9, account_id="account-1"))
-    lost = proxy.lose_answer_to(COMMIT)
+    lost = proxy.lose_answer_to(CHANGE)
 
     begun = await begin(store, request)
 
@@ -79,7 +81,7 @@ async def test_a_claim_that_was_committed_is_told_as_the_one_that_was_granted(
 async def test_of_a_group_each_is_told_what_became_of_it(
     store: PostgresStore, proxy: Proxy, direct: PostgresStore
 ) -> None:
-    lost = proxy.lose_answer_to(COMMIT)
+    lost = proxy.lose_answer_to(CHANGE)
     requests = [
         begin_request("granted", liquidation_id=1),
         begin_request("granted", liquidation_id=1),
@@ -122,7 +124,7 @@ async def test_a_renewal_counts_from_when_it_was_told(
     store: PostgresStore, proxy: Proxy, direct: PostgresStore
 ) -> None:
     claim = granted(await begin(store))
-    lost = proxy.lose_answer_to(COMMIT)
+    lost = proxy.lose_answer_to(CHANGE)
 
     renewed = await store.renew(claim.claim_id, claim.fencing_token, 77_000_000)
 
@@ -138,7 +140,7 @@ async def test_an_end_that_was_committed_is_told_as_an_end(
     store: PostgresStore, proxy: Proxy, direct: PostgresStore, state: ClaimState
 ) -> None:
     claim = granted(await begin(store))
-    lost = proxy.lose_answer_to(COMMIT)
+    lost = proxy.lose_answer_to(CHANGE)
 
     ended = await store.end(claim.claim_id, claim.fencing_token, state, "why")
 
@@ -176,9 +178,9 @@ async def test_where_the_outcome_stays_unknown_there_is_no_answer_and_the_claim_
     way: tuple[Proxy, str], direct: PostgresStore
 ) -> None:
     proxy, url = way
-    async with opened(url, timeout_s=1.0) as store:
+    async with opened(url, timeout_s=1.0, connections=1) as store:
         await store.probe()
-        lost = proxy.lose_answer_to(COMMIT)
+        lost = proxy.lose_answer_to(CHANGE)
         request = begin_request("r-1")
         beginning = asyncio.create_task(begin(store, request))
         await lost.wait()
@@ -187,18 +189,11 @@ async def test_where_the_outcome_stays_unknown_there_is_no_answer_and_the_claim_
             await beginning
         proxy.heal()
 
-        again = await _once_it_answers(store, "r-1")
+        again = await once_it_answers(lambda: begin(store, begin_request("r-1")))
 
     assert again.known
     assert (granted(again).claim_id, again.decision_id) == (request.claim_id, request.decision_id)
     assert granted(again) == await direct.claim(request_id="r-1")
-
-
-async def _once_it_answers(store: PostgresStore, request_id: str) -> Begun:
-    async with asyncio.timeout(30):
-        while True:
-            with suppress(StoreUnavailableError):
-                return await begin(store, begin_request(request_id))
 
 
 async def test_before_the_commit_is_sent_nothing_is_in_doubt_and_all_is_tried_again(
@@ -213,6 +208,21 @@ async def test_before_the_commit_is_sent_nothing_is_in_doubt_and_all_is_tried_ag
     closed = await store.close_liquidation(8)
     assert lost.is_set()
     assert closed == snapshot(8)
+
+
+async def test_a_warning_that_is_not_about_the_commit_is_no_reason_to_doubt_it(
+    direct: PostgresStore, postgres_database: str
+) -> None:
+    await rows(postgres_database, WARN)
+    await rows(
+        postgres_database,
+        "CREATE TRIGGER warn AFTER INSERT OR UPDATE ON claim FOR EACH ROW EXECUTE FUNCTION warn()",
+    )
+
+    claim = granted(await begin(direct))
+    ended = await direct.end(claim.claim_id, claim.fencing_token, ClaimState.COMPLETED, "")
+
+    assert ended.applied
 
 
 @pytest.mark.parametrize("default", ["off", "local", "remote_write", "on", "remote_apply"])
@@ -238,6 +248,13 @@ async def test_whatever_the_database_says_commits_wait_for_the_disk_and_the_stan
     assert seen == [(kept,), (kept,)]
 
 
+WARN = """
+    CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE WARNING 'a claim changes';
+        RETURN NULL;
+    END $$
+"""
 NOTE = """
     CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN

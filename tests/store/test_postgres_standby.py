@@ -2,19 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 import psycopg
 import pytest
 
-from liquidation.store.base import Begun, StandingQuery, StoreUnavailableError
-from liquidation.store.postgres import PostgresStore
+from liquidation.store.base import StandingQuery, StoreUnavailableError
 from tests.postgres.databases import Databases
 from tests.postgres.replication import Pair, replicated
 from tests.postgres.server import PostgresServer, postgres
 from tests.store.claiming import begin, begin_request, granted
-from tests.store.opened import opened, rows
+from tests.store.opened import once_it_answers, opened, rows
 from tests.store.snapshots import snapshot
 
 IN_DOUBT: Final = "may have been committed"
@@ -29,10 +28,15 @@ def primary() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def databases(primary: PostgresServer) -> Databases:
+    return Databases(primary)
+
+
 @pytest.fixture
-async def dsn(primary: PostgresServer) -> AsyncIterator[str]:
+async def dsn(databases: Databases) -> AsyncIterator[str]:
     """A database of the primary that knows liquidation 1 of account-1."""
-    with Databases(primary).lend() as dsn:
+    with databases.lend() as dsn:
         async with opened(dsn) as store:
             await store.put([snapshot(1)])
         yield dsn
@@ -89,7 +93,7 @@ async def test_a_claim_that_no_standby_has_is_not_acknowledged_until_one_has_it(
             with pytest.raises(StoreUnavailableError):
                 await begin(store, request)
             assert await rows(dsn, WAITING), "the commit goes on, and no timeout ends it"
-        begun = await once_it_answers(store, "r-1")
+        begun = await once_it_answers(lambda: begin(store, begin_request("r-1")))
 
     assert begun.known
     assert granted(begun).claim_id == request.claim_id
@@ -99,7 +103,7 @@ async def test_a_claim_that_no_standby_has_is_not_acknowledged_until_one_has_it(
 async def test_a_commit_that_is_torn_from_its_wait_for_the_standby_is_in_doubt(
     dsn: str, how: str
 ) -> None:
-    async with opened(dsn, timeout_s=3.0) as store:
+    async with opened(dsn, timeout_s=1.5) as store:
         async with standby_missing(dsn), asyncio.timeout(30):
             beginning = asyncio.create_task(begin(store, begin_request("r-1", snapshot(1, 2))))
             await rows(dsn, f"SELECT {how}(%s)", await waiting(dsn))
@@ -109,7 +113,7 @@ async def test_a_commit_that_is_torn_from_its_wait_for_the_standby_is_in_doubt(
             assert await rows(dsn, "SELECT request_id FROM claim") == [("r-1",)]
             with pytest.raises(StoreUnavailableError):
                 await begin(store, begin_request("r-1"))
-        assert (await once_it_answers(store, "r-1")).known
+        assert (await once_it_answers(lambda: begin(store, begin_request("r-1")))).known
 
 
 async def test_while_no_standby_has_what_is_written_reads_go_on(dsn: str) -> None:
@@ -126,13 +130,6 @@ async def test_the_background_finds_out_that_nothing_can_be_written(dsn: str) ->
             with pytest.raises(StoreUnavailableError):
                 await store.expire(10)
         assert await store.expire(10) == ()
-
-
-async def once_it_answers(store: PostgresStore, request_id: str) -> Begun:
-    async with asyncio.timeout(30):
-        while True:
-            with suppress(StoreUnavailableError):
-                return await begin(store, begin_request(request_id))
 
 
 @pytest.fixture(scope="module")
@@ -159,10 +156,11 @@ async def test_a_standby_is_not_asked_until_it_is_the_primary(pair: Pair) -> Non
             await asyncio.to_thread(pair.primary.kill)
             await asyncio.to_thread(pair.promote)
 
-            for store in (lone, either):
-                again = await once_it_answers(store, "r-1")
-                assert (again.known, again.claim) == (True, claim)
-                assert (await begin(store, begin_request("another"))).claim is None
+            await once_it_answers(lone.probe)
+            await once_it_answers(either.probe)
+            again = await begin(lone, begin_request("r-1"))
+            assert (again.known, again.claim) == (True, claim)
+            assert (await begin(either, begin_request("another"))).claim is None
 
 
 async def test_a_primary_that_is_told_to_take_no_writes_is_obeyed_at_once(dsn: str) -> None:
@@ -181,7 +179,7 @@ async def test_a_primary_that_is_told_to_take_no_writes_is_obeyed_at_once(dsn: s
         finally:
             await set_read_only(dsn, "off")
 
-        assert granted(await once_it_answers(store, "r-1"))
+        assert granted(await once_it_answers(lambda: begin(store, begin_request("r-1"))))
 
 
 async def set_read_only(dsn: str, to: str) -> None:
