@@ -4,27 +4,62 @@ from pathlib import Path
 
 import pytest
 
+from tests.torture.engines import ENGINES
 from tests.torture.history import Begin, Change, Found, History, violations
-from tests.torture.run import Plan, torture
+from tests.torture.run import Deaths, Plan, torture
 
-SHORT = Plan(operations=2500, kills=10, workers=2, clients=16, accounts=6, seed=3)
+SHORT = {
+    "sqlite": Plan(operations=2500, kills=10, workers=2, clients=16, accounts=6, seed=3),
+    "postgres": Plan(
+        engine="postgres",
+        operations=600,
+        kills=3,
+        stop_all_every=3,
+        database_kills=1,
+        sidecars=3,
+        workers=1,
+        seed=3,
+    ),
+}
+WITHOUT_INDEX = {
+    "sqlite": Plan(operations=1500, kills=0, workers=2, accounts=3, seed=3, drop_index=True),
+    "postgres": Plan(
+        engine="postgres",
+        operations=300,
+        kills=0,
+        sidecars=2,
+        workers=1,
+        accounts=3,
+        seed=3,
+        drop_index=True,
+    ),
+}
 
 
-async def test_through_kills_and_retries_every_promise_holds(tmp_path: Path) -> None:
-    seen, history = await torture(SHORT, tmp_path)
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_through_kills_and_retries_every_promise_holds(engine: str, tmp_path: Path) -> None:
+    plan = SHORT[engine]
+
+    seen, deaths, history = await torture(plan, tmp_path)
 
     assert list(violations(history)) == []
-    assert (seen.kills, seen.full_stops) == (10, 1)
+    assert deaths == Deaths(plan.kills, full_stops=1, database_kills=plan.database_kills)
+    assert seen.operations >= plan.operations
     assert len(history.found) > 50
 
 
-async def test_without_the_unique_index_the_judge_finds_two_claims_at_once(tmp_path: Path) -> None:
-    plan = Plan(
-        operations=1500, kills=0, workers=2, clients=24, accounts=3, seed=3, drop_index=True
-    )
-    _, history = await torture(plan, tmp_path)
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_without_the_unique_index_the_judge_finds_two_claims_at_once(
+    engine: str, tmp_path: Path
+) -> None:
+    _, _, history = await torture(WITHOUT_INDEX[engine], tmp_path)
 
     assert any(each.startswith("two at once") for each in violations(history))
+
+
+def test_a_database_that_is_no_process_cannot_be_killed() -> None:
+    with pytest.raises(ValueError, match="SQLite"):
+        Plan(database_kills=1)
 
 
 def claim(name: str, since: float, token: int, account: str = "a", request: str = "") -> Begin:
@@ -58,6 +93,7 @@ BROKEN = {
     "lost, another token": history([claim("one", 0, 1)], found={"one": Found("one", 2, "ACTIVE")}),
     "lost, completed": history([claim("one", 0, 1)], [Change("one", "complete", 1, 1.1, 0)]),
     "refused for nothing": history([REFUSED_FOR_NOTHING]),
+    "fault": history([], [Change("one", "renew", 1, 1.1, -1000)]),
     "stuck": history([], stuck=["account-1"]),
 }
 

@@ -1,14 +1,17 @@
 """What clients saw, and the judge of it, who knows nothing of the service but its promises."""
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 # The judge takes times of one host's wall clock from two processes; they differ by less than this.
 CLOCK_SLACK_S = 0.005
-# A call that got no answer may still take effect: it was with a server for at most this long.
-IN_FLIGHT_S = 4.0
+# A call that got no answer may still take effect for this long: it may have waited for 2 s in a
+# sidecar, been under way for 2 s, and have stood behind a lock for 1.2 s in a database that does
+# not see that its sidecar hung up.
+IN_FLIGHT_S = 6.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,10 @@ def violations(history: History) -> Iterator[str]:
     yield from _tokens_that_shrink(granted.values())
     yield from _lost(granted.values(), changes, history.found)
     yield from _refused_for_nothing(history, changes)
+    calls: list[Begin | Change] = [*history.begins, *history.changes]
+    for call in calls:
+        if call.code == -1000:
+            yield f"fault: {call}"
     for account_id in history.stuck:
         yield f"stuck: {account_id} takes no claim after every lease has run out"
 
@@ -162,8 +169,24 @@ def _refused_for_nothing(history: History, changes: dict[str, list[Change]]) -> 
         in_flight = IN_FLIGHT_S if begin.code is None or any(c.code is None for c in own) else 0
         until = min(ended) if ended else last + in_flight + history.lease_s + CLOCK_SLACK_S
         possible[begin.account_id].append((begin.sent, until))
+    spans = {account_id: _Spans(each) for account_id, each in possible.items()}
     for begin in history.begins:
         if begin.code == -1012 and not begin.settled:
-            spans = possible[begin.account_id]
-            if not any(since <= begin.answered and until >= begin.sent for since, until in spans):
+            known = spans.get(begin.account_id)
+            if known is None or not known.meet(begin.sent, begin.answered):
                 yield f"refused for nothing: {begin.request_id} on {begin.account_id}"
+
+
+class _Spans:
+    """Spans of time, to be asked about other spans; a run has thousands of both."""
+
+    def __init__(self, spans: Iterable[tuple[float, float]]) -> None:
+        by_start = sorted(spans)
+        self._starts = [since for since, _ in by_start]
+        # The latest end of it and all before it.
+        self._ends = list(accumulate((until for _, until in by_start), max))
+
+    def meet(self, since: float, until: float) -> bool:
+        """Whether one of them has a moment with this span in common."""
+        begun = bisect_right(self._starts, until)
+        return begun > 0 and self._ends[begun - 1] >= since
