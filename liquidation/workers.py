@@ -150,9 +150,13 @@ class _Supervisor:
         self._running.add(process)
         say_ready.close()
         scraped.close()
-        await _readable(ready.fileno())
         try:
+            await _readable(ready.fileno())
             ready.recv()
+        except asyncio.CancelledError:
+            # The worker looks whether it is to end only once this is closed.
+            ready.close()
+            raise
         except EOFError:
             ready.close()
             process.join()

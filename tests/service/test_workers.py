@@ -131,6 +131,37 @@ def test_workers_drain_when_their_supervisor_is_killed(process: Process, tmp_pat
         continue
 
 
+def test_a_supervisor_that_ends_while_it_starts_a_worker_again_ends(
+    process: Process, tmp_path: Path
+) -> None:
+    before = pids(tmp_path)
+    os.kill(before[1], signal.SIGKILL)
+    successor = new_worker(process, set(before.values()))
+    # It is told to end from here on, and looks whether it is when its supervisor has answered it.
+    while not catches(successor, signal.SIGTERM):
+        continue
+
+    process.popen.terminate()
+
+    assert process.popen.wait(30) == 0
+
+
+def new_worker(process: Process, known: set[int]) -> int:
+    """The first worker that is not among those that are known."""
+    children = Path(f"/proc/{process.popen.pid}/task/{process.popen.pid}/children")
+    while True:
+        for pid in set(map(int, children.read_text().split())) - known:
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return pid
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
 async def test_a_unix_address_is_served_by_the_first_worker(tmp_path: Path) -> None:
     arguments = ("--listen", f"unix:{tmp_path}/s", "--listen", "127.0.0.1:0", "--workers", "2")
     with serving(tmp_path, *arguments, "--log-file", "decisions.log") as process:
