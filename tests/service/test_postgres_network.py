@@ -14,8 +14,8 @@ from liquidation.v1 import claim_service_pb2 as pb
 from tests import samples
 from tests.postgres.proxy import Proxy
 from tests.postgres.server import HOST, at_port
+from tests.service.postgres_calls import NOT_SERVING, SERVING, until
 from tests.service.test_claims import begin_request, token_of
-from tests.service.test_faults import NOT_SERVING, SERVING, until
 from tests.sidecars import Refused, Running, running
 
 # What goes to the database with the change of a claim, and with its COMMIT.
@@ -44,7 +44,7 @@ async def two(postgres_database: str, tmp_path: Path) -> AsyncIterator[Two]:
             server = await stack.enter_async_context(
                 running(directory, store=PostgresDatabase(url), store_timeout=TIMEOUT_S)
             )
-            await until(server, "", SERVING)
+            await until(server, SERVING)
             return server
 
         far = await sidecar("far", at_port(postgres_database, proxy.port))
@@ -112,13 +112,13 @@ async def test_a_sidecar_that_is_cut_off_refuses_while_the_other_goes_on_and_the
             ),
         )
     assert [each.code for each in refused] == [-1011] * 4
-    await until(two.far, "", NOT_SERVING)
-    await until(two.near, "", SERVING)
+    await until(two.far, NOT_SERVING)
+    await until(two.near, SERVING)
     over.set()
     assert await going_on >= 10
 
     two.proxy.heal()
-    await until(two.far, "", SERVING)
+    await until(two.far, SERVING)
     ended = await complete(two.near, first)
     assert await complete(two.far, first) == ended
     again = await begin(two.far, "r-3", 3)
@@ -195,7 +195,7 @@ async def test_a_sidecar_that_is_cut_off_with_its_commit_unanswered_refuses_and_
     (claim,) = await listed(two.near)
     assert await begin(two.near, "r-1", 1) == claim
     two.proxy.heal()
-    await until(two.far, "", SERVING)
+    await until(two.far, SERVING)
     assert await begin(two.far, "r-1", 1) == claim
     assert (await two.far.refused(request("r-2", 1), "ClaimService.BeginClaim")).code == -1012
 
@@ -206,4 +206,4 @@ async def test_a_slow_network_is_no_reason_to_refuse(two: Two) -> None:
     claim = await begin(two.far, "r-1", 1)
 
     assert (await complete(two.far, claim)).state == pb.CLAIM_STATE_COMPLETED
-    await until(two.far, "", SERVING)
+    await until(two.far, SERVING)

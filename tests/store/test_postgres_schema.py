@@ -13,7 +13,7 @@ from liquidation.core.model import ClaimState
 from liquidation.store.base import StoreUnavailableError
 from liquidation.store.postgres import PostgresStore
 from liquidation.store.postgres_schema import NEWEST, PRIVILEGES, STEPS, Step, migrate
-from tests.postgres.server import PostgresServer, postgres
+from tests.postgres.server import HOST, PostgresServer, postgres
 from tests.store.claiming import begin, begin_request, granted
 from tests.store.opened import once_it_answers, opened, rows
 from tests.store.snapshots import snapshot
@@ -200,13 +200,9 @@ async def test_a_connection_that_hangs_while_it_is_made_ready_is_given_up(
     """Of two hosts the first freezes just as all that the pool may try at once look at it."""
     name = "test_twin"
     with postgres() as frozen:
-        url = (
-            f"{frozen.create_database(name)}".replace(
-                f":{frozen.port}/", f":{frozen.port},127.0.0.1:{postgres_server.port}/"
-            )
-            + "?connect_timeout=2"
-        )
-        await migrated(frozen.dsn(name))
+        first = frozen.create_database(name)
+        await migrated(first)
+        url = first.replace(f":{frozen.port}/", f":{frozen.port},{HOST}:{postgres_server.port}/")
         postgres_server.create_database(name)
         try:
             with frozen.connect(name) as holder, holder.transaction():
@@ -215,10 +211,12 @@ async def test_a_connection_that_hangs_while_it_is_made_ready_is_given_up(
                     waiting = asyncio.create_task(store.put([snapshot(1)]))
                     await _until_blocked(frozen.dsn(), 3)
                     frozen.pause()
-                    with pytest.raises(StoreUnavailableError):
-                        await waiting
-                    await once_it_answers(store.probe)
-                    frozen.resume()
+                    try:
+                        with pytest.raises(StoreUnavailableError):
+                            await waiting
+                        await once_it_answers(store.probe)
+                    finally:
+                        frozen.resume()
         finally:
             postgres_server.drop_database(name)
 
