@@ -9,6 +9,20 @@ from tests.sidecars import Running, running
 
 pytest_plugins = ["tests.postgres.plugin"]
 
+# Few tests that take long: begun first, so that no process is left alone with them at the end.
+_LONG = {
+    "test_against_oracle.py",
+    "test_bench.py",
+    "test_failover.py",
+    "test_rolling.py",
+    "test_torture.py",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first."""
+    items.sort(key=lambda item: item.path.name not in _LONG)
+
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Running]:

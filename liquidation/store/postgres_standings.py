@@ -68,7 +68,7 @@ _STANDINGS: Final = f"""
     LEFT JOIN LATERAL (
         SELECT * FROM claim
         WHERE claim.account_id = coalesce(asked.account_id, found.account_id)
-          AND claim.state = 'ACTIVE' AND claim.expire_time > moment.now OFFSET 0
+          AND claim.state = 'ACTIVE' AND claim.expire_time > moment.now LIMIT 1
     ) AS active ON true
     ORDER BY asked.n
 """

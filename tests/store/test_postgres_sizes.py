@@ -53,12 +53,21 @@ async def test_a_call_that_brings_and_gets_back_more_than_the_network_holds_ends
     assert {each.liquidation and each.liquidation.revision for each in found} == {2}
 
 
-async def test_many_large_calls_at_once_are_all_done(store: PostgresStore) -> None:
+async def test_many_large_calls_at_once_are_all_done_and_none_waits_for_all_others(
+    postgres_database: str,
+) -> None:
     firsts = range(1, 16 * MOST_SNAPSHOTS, MOST_SNAPSHOTS)
+    calls_in_a_commit: list[int] = []
 
-    for revision in (1, 2):
-        done = await asyncio.gather(*(store.put(call(first, revision)) for first in firsts))
-        assert all(each.applied for results in done for each in results)
+    def committed(calls: int, _: float) -> None:
+        calls_in_a_commit.append(calls)
+
+    async with opened(postgres_database, timeout_s=30, committed=committed) as store:
+        for revision in (1, 2):
+            done = await asyncio.gather(*(store.put(call(first, revision)) for first in firsts))
+            assert all(each.applied for results in done for each in results)
+
+    assert calls_in_a_commit == [1] * 2 * len(firsts)
 
 
 async def test_many_claims_on_as_many_positions_as_there_may_be_are_granted_together(

@@ -162,7 +162,7 @@ def main() -> int:
     _tell(_figures(rounds) | {"rounds": plan.rounds, "violations": kinds})
     for each in found[:20]:
         sys.stderr.write(f"{each}\n")
-    return int(bool(found) is not plan.hold_back)
+    return int("lost" not in kinds if plan.hold_back else bool(found))
 
 
 def _figures(rounds: Sequence[Round]) -> dict[str, Any]:
