@@ -24,7 +24,7 @@ from liquidation.store.postgres_standings import (
     standings,
     written,
 )
-from liquidation.store.postgres_transaction import Transaction
+from liquidation.store.postgres_transaction import Rows, Transaction
 from liquidation.store.records import account_of, claim_record, granted
 
 __all__ = ["Begin", "Slot", "begin_all"]
@@ -158,7 +158,7 @@ async def _look(transaction: Transaction, begins: Sequence[Begin]) -> list[_Foun
     )
     accounts = {account_id for (account_id,) in locked}
     outcomes = iter(puts.outcomes(stored))
-    known = {each.claim.request_id: each for each in map(known_from, known_rows) if each.claim}
+    known = _by_request(known_rows)
     # A lease that ran out is told once, by the first whose account it is.
     expired: dict[str, list[Claim]] = defaultdict(list)
     for row in over:
@@ -183,6 +183,11 @@ async def _look(transaction: Transaction, begins: Sequence[Begin]) -> list[_Foun
 def _about(requests: Sequence[BeginRequest]) -> dict[str, Any]:
     queries = [StandingQuery.about(each.terms, each.snapshot) for each in requests]
     return about(queries, [each.request_id for each in requests])
+
+
+def _by_request(rows: Rows) -> dict[str, Begun]:
+    """What rows of `known_requests` say, by request_id."""
+    return {each.claim.request_id: each for each in map(known_from, rows) if each.claim}
 
 
 def _decided(begin: Begin, found: _Found) -> Begun | Exception | Slot:
@@ -261,7 +266,7 @@ async def _in_the_way(
     standing_rows, known_rows = await transaction.ask(
         standings(asked), known_requests(asked), commit=True
     )
-    known = {each.claim.request_id: each for each in map(known_from, known_rows) if each.claim}
+    known = _by_request(known_rows)
     for number, row in zip(unseen, standing_rows, strict=True):
         slot = slots[number]
         before = known.get(slot.begin.request.request_id)

@@ -56,12 +56,10 @@ _LOCK_ACCOUNTS: Final = f"""
     ))
     ORDER BY account_id FOR UPDATE
 """
-# Of several changes to one claim one is applied; the others find it changed. `active` is written
-# down apart: for a constant the planner would go through the index of all active claims.
+# Of several changes to one claim one is applied; the others find it changed. `(SELECT 'ACTIVE')` is
+# no constant, for which the planner would go through the index of all active claims.
 _CHANGE: Final = f"""
-    WITH {_CHANGES}, moment AS MATERIALIZED (
-        SELECT clock_timestamp() AS now, 'ACTIVE' AS active
-    ), changed AS (
+    WITH {_CHANGES}, moment AS MATERIALIZED (SELECT clock_timestamp() AS now), changed AS (
         UPDATE claim SET
             state = coalesce(sent.state, claim.state),
             end_time = CASE WHEN sent.state IS NOT NULL THEN now END,
@@ -72,7 +70,7 @@ _CHANGE: Final = f"""
         WHERE claim.claim_id = ANY (ARRAY(SELECT sent.claim_id FROM sent))
           AND claim.claim_id = sent.claim_id
           AND (sent.token IS NULL OR claim.fencing_token = sent.token)
-          AND claim.state = moment.active AND claim.expire_time > now
+          AND claim.state = (SELECT 'ACTIVE') AND claim.expire_time > now
         RETURNING sent.n, now, sent.token IS NULL AS forced, {COLUMNS}
     ), settled AS (
         UPDATE account

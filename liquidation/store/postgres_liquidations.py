@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from liquidation.core.leases import lease_left_s
-from liquidation.core.model import ActiveClaim, Liquidation
+from liquidation.core.model import Liquidation
 from liquidation.core.record import liquidation_from_record
 from liquidation.store.base import (
     AccountMismatchError,
@@ -18,8 +17,8 @@ from liquidation.store.base import (
 from liquidation.store.postgres_standings import (
     ASKED,
     about,
+    active_claim,
     lock_accounts,
-    microseconds,
     written,
 )
 from liquidation.store.postgres_transaction import Rows, Statement, Transaction
@@ -190,8 +189,7 @@ async def close(transaction: Transaction, liquidation_id: int) -> Liquidation | 
         (_CLOSE, {"liquidation_id": liquidation_id}), commit=True
     )
     if claim_id is not None:
-        left_s = lease_left_s(microseconds(expire), microseconds(now))
-        raise ClaimActiveError(ActiveClaim(claim_id, left_s))
+        raise ClaimActiveError(active_claim(claim_id, expire, now))
     return None if snapshot is None else liquidation_from_record(snapshot)
 
 

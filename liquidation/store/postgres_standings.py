@@ -22,6 +22,7 @@ __all__ = [
     "ACCOUNTS",
     "ASKED",
     "about",
+    "active_claim",
     "lock_accounts",
     "microseconds",
     "standing_from",
@@ -90,6 +91,11 @@ def microseconds(time: datetime) -> int:
     return (time - _EPOCH) // timedelta(microseconds=1)
 
 
+def active_claim(claim_id: str, expire: datetime, now: datetime) -> ActiveClaim:
+    """A claim that is active, with what is left of its lease at `now`."""
+    return ActiveClaim(claim_id, lease_left_s(microseconds(expire), microseconds(now)))
+
+
 def written(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as the one parameter that a statement takes them by."""
     return orjson.dumps(rows).decode()
@@ -126,9 +132,7 @@ def standings(asked: Mapping[str, Any]) -> Statement:
 def standing_from(row: Sequence[Any]) -> Standing:
     """What a row of `standings` says."""
     _, closed, snapshot, liquidator_in_liquidation, claim_id, expire, now, completed = row
-    active = None
-    if claim_id is not None:
-        active = ActiveClaim(claim_id, lease_left_s(microseconds(expire), microseconds(now)))
+    active = None if claim_id is None else active_claim(claim_id, expire, now)
     liquidation = None if snapshot is None else liquidation_from_record(snapshot)
     return Standing(liquidation, closed, liquidator_in_liquidation, active, completed)
 

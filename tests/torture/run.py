@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from liquidation.v1 import claim_service_pb2 as pb
-from tests.torture.calls import LEASE_S, answered, begin_request, call, dial
+from tests.torture.calls import LEASE_S, answered, begin_request, dial
 from tests.torture.clients import Load, Seen, load
 from tests.torture.engines import Engine, engine
 from tests.torture.fleet import Fleet, fleet
 from tests.torture.history import IN_FLIGHT_S, Found, History
 
-__all__ = ["Deaths", "Plan", "aftermath", "call", "torture"]
+__all__ = ["Deaths", "Plan", "aftermath", "torture"]
 
 # Reads at once, when all is over.
 _READS: Final = 32
