@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
+from functools import cache
+from typing import Final
 
 from liquidation.core.facts import facts_of
 from liquidation.core.intake import Intake
@@ -26,6 +28,8 @@ from liquidation.core.rules import RULES, Rule, least_ratio_of, max_quantity
 
 __all__ = ["assemble", "decide", "second_opinion"]
 
+_Claimed = tuple[tuple[Position, Decimal], ...]
+
 
 def assemble(
     policy: Policy, intake: Intake, standing: Standing | None, unknown_fields: tuple[str, ...] = ()
@@ -37,8 +41,12 @@ def assemble(
         liquidation = _snapshot_to_decide_on(intake.snapshot, standing)
     claimed = demands = None
     if terms is not None and liquidation is not None:
-        claimed = _claimed(terms, liquidation)
-        demands = _demands(terms, liquidation)
+        if liquidation.tier is Tier.LOW:
+            claimed, demands = _of_all(terms, liquidation)
+        else:
+            claimed, demands = _of_named(terms, liquidation)
+        if not _lists(liquidation, terms.limit_price):
+            claimed = None
     return Case(
         policy,
         unknown_fields,
@@ -64,48 +72,52 @@ def _snapshot_to_decide_on(sent: Liquidation | None, standing: Standing) -> Liqu
     return stored if sent.revision < stored.revision else sent
 
 
-def _claimed(terms: Terms, liquidation: Liquidation) -> tuple[tuple[Position, Decimal], ...] | None:
-    by_symbol = {position.symbol: position for position in liquidation.positions}
-    if not terms.limit_price.keys() <= by_symbol.keys():
-        return None
-    if liquidation.tier is Tier.LOW:
-        ratio = terms.ratio_qty_request
-        return None if ratio is None else tuple((each, ratio) for each in liquidation.positions)
-    if not terms.symbols or not {named.symbol for named in terms.symbols} <= by_symbol.keys():
-        return None
-    return tuple((by_symbol[named.symbol], named.ratio_qty_request) for named in terms.symbols)
+def _of_all(terms: Terms, liquidation: Liquidation) -> tuple[_Claimed | None, tuple[Demand, ...]]:
+    """What a claim on LOW is about: every position, and the total."""
+    ratio = terms.ratio_qty_request
+    notional = total([position.notional for position in liquidation.positions])
+    demands = (Demand(None, notional, ratio),)
+    if ratio is None:
+        return None, demands
+    return tuple([(position, ratio) for position in liquidation.positions]), demands
 
 
-def _demands(terms: Terms, liquidation: Liquidation) -> tuple[Demand, ...] | None:
-    if liquidation.tier is Tier.LOW:
-        notional = total(position.notional for position in liquidation.positions)
-        return (Demand(None, notional, terms.ratio_qty_request),)
+def _of_named(
+    terms: Terms, liquidation: Liquidation
+) -> tuple[_Claimed | None, tuple[Demand, ...] | None]:
+    """What a claim on HIGH is about: each named symbol, where all of them are listed."""
     by_symbol = {position.symbol: position for position in liquidation.positions}
-    if not terms.symbols or not {named.symbol for named in terms.symbols} <= by_symbol.keys():
-        return None
-    return tuple(
-        Demand(named.symbol, by_symbol[named.symbol].notional, named.ratio_qty_request)
-        for named in terms.symbols
-    )
+    claimed = []
+    demands = []
+    for named in terms.symbols:
+        position, ratio = by_symbol.get(named.symbol), named.ratio_qty_request
+        if position is None:
+            return None, None
+        claimed.append((position, ratio))
+        demands.append(Demand(position.symbol, position.notional, ratio))
+    return (tuple(claimed), tuple(demands)) if claimed else (None, None)
+
+
+def _lists(liquidation: Liquidation, limits: Mapping[str, Decimal]) -> bool:
+    """Whether every symbol with a limit is one of the liquidation."""
+    return not limits or limits.keys() <= {position.symbol for position in liquidation.positions}
 
 
 def decide(case: Case, *, explain: bool = False) -> Verdict:
     """The verdict on `case`. With `explain` every rule is asked, else only up to the refusal."""
-    refusal: Refusal | None = None
-    trace: list[RuleResult] = []
     shadow: list[Refusal] = []
-    for rule in RULES:
-        result = _ask(rule, case)
-        # What comes after the rule that decides is asked for the trace alone.
-        if refusal is None and result.outcome is Outcome.REFUSED:
-            refusal = result.refusal
-        elif refusal is None and result.refusal is not None:
-            shadow.append(result.refusal)
-        if explain:
-            trace.append(replace(result, facts=facts_of(result, case)))
-        elif refusal is not None:
+    decisive: Refusal | None = None
+    for rule in _rules_to_ask(case):
+        refusal = rule.check(case)
+        if refusal is None:
+            continue
+        refusal = _named(refusal, rule)
+        if case.policy.mode(rule.name) is not Mode.SHADOW:
+            decisive = refusal
             break
-    return _verdict(case, refusal, tuple(trace), tuple(shadow))
+        shadow.append(refusal)
+    trace = tuple(_explained(rule, case) for rule in RULES) if explain else ()
+    return _verdict(case, decisive, trace, tuple(shadow))
 
 
 def second_opinion(case: Case, candidate: Policy) -> Verdict:
@@ -113,24 +125,61 @@ def second_opinion(case: Case, candidate: Policy) -> Verdict:
     return decide(replace(case, policy=candidate))
 
 
-_PASSED: Mapping[str, RuleResult] = {
-    rule.name: RuleResult(rule.name, Outcome.PASSED) for rule in RULES
-}
-_SKIPPED: Mapping[str, RuleResult] = {
-    rule.name: RuleResult(rule.name, Outcome.SKIPPED) for rule in RULES
-}
+def _rules_to_ask(case: Case) -> tuple[Rule, ...]:
+    """The rules that are not off and find in the case what they look at, in order."""
+    rules = _rules_that_find(
+        case.terms is not None,
+        case.standing is not None,
+        case.liquidation is not None,
+        case.claimed is not None,
+        case.liquidator is not None,
+    )
+    if not case.policy.modes:
+        return rules
+    return tuple(rule for rule in rules if case.policy.mode(rule.name) is not Mode.OFF)
 
 
-def _ask(rule: Rule, case: Case) -> RuleResult:
-    mode = case.policy.mode(rule.name)
-    if mode is Mode.OFF or any(getattr(case, part) is None for part in rule.needs):
-        return _SKIPPED[rule.name]
+_PARTS: Final = ("terms", "standing", "liquidation", "claimed", "liquidator")
+
+
+# Cached, as cases have few shapes: 0.2 µs, while asking each rule for its needs takes 4 µs.
+@cache
+def _rules_that_find(*there: bool) -> tuple[Rule, ...]:
+    """The rules whose needs are among `_PARTS` that are there."""
+    found = {part for part, is_there in zip(_PARTS, there, strict=True) if is_there}
+    return tuple(rule for rule in RULES if found.issuperset(rule.needs))
+
+
+def _explained(rule: Rule, case: Case) -> RuleResult:
+    """What became of one rule, asked whether or not an earlier one refused, with its facts."""
+    result = _result(rule, case)
+    return replace(result, facts=facts_of(result, case))
+
+
+def _result(rule: Rule, case: Case) -> RuleResult:
+    if rule not in _rules_to_ask(case):
+        return RuleResult(rule.name, Outcome.SKIPPED)
     refusal = rule.check(case)
     if refusal is None:
-        return _PASSED[rule.name]
-    refusal = replace(refusal, rule=rule.name)
-    outcome = Outcome.SHADOW_REFUSED if mode is Mode.SHADOW else Outcome.REFUSED
-    return RuleResult(rule.name, outcome, refusal)
+        return RuleResult(rule.name, Outcome.PASSED)
+    shadowed = case.policy.mode(rule.name) is Mode.SHADOW
+    outcome = Outcome.SHADOW_REFUSED if shadowed else Outcome.REFUSED
+    return RuleResult(rule.name, outcome, _named(refusal, rule))
+
+
+def _named(refusal: Refusal, rule: Rule) -> Refusal:
+    if refusal.rule == rule.name:
+        return refusal
+    # What `replace` does, in 0.3 µs instead of 1.1.
+    return Refusal(
+        refusal.row,
+        rule.name,
+        refusal.values,
+        refusal.defects,
+        refusal.subject,
+        refusal.not_found,
+        refusal.retry_after_s,
+    )
 
 
 def _verdict(
@@ -145,8 +194,7 @@ def _verdict(
     notional = least = None
     if case.demands is not None:
         threshold = case.policy.min_claim_notional[liquidation.tier]
-        notional = total(demand.notional for demand in case.demands)
-        least = max(least_ratio_of(demand, threshold) for demand in case.demands)
+        notional, least = _notional_and_least_ratio(case.demands, threshold)
     return Verdict(
         refusal,
         case.policy.version,
@@ -162,16 +210,25 @@ def _verdict(
     )
 
 
+def _notional_and_least_ratio(
+    demands: tuple[Demand, ...], threshold: Decimal
+) -> tuple[Decimal, Decimal]:
+    if len(demands) == 1:
+        return demands[0].notional, least_ratio_of(demands[0], threshold)
+    least = max([least_ratio_of(demand, threshold) for demand in demands])
+    return total([demand.notional for demand in demands]), least
+
+
 def _positions(case: Case) -> tuple[ClaimedPosition, ...]:
     terms = case.terms
     if terms is None or case.claimed is None:
         return ()
-    return tuple(
-        ClaimedPosition(
-            position.symbol,
-            product(position.position_qty, ratio),
-            max_quantity(terms, position.position_qty, ratio),
-            product(position.notional, ratio.copy_abs()),
-        )
-        for position, ratio in case.claimed
-    )
+    extra = terms.extra_liquidation_ratio
+    positions = []
+    for position, ratio in case.claimed:
+        quantity = product(position.position_qty, ratio)
+        # Nearly no claim asks for an extra: 0.2 µs a position less.
+        most = max_quantity(terms, position.position_qty, ratio) if extra else quantity
+        notional = product(quantity, position.mark_price).copy_abs()
+        positions.append(ClaimedPosition(position.symbol, quantity, most, notional))
+    return tuple(positions)

@@ -5,7 +5,6 @@ read stands for a value that was not there.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
@@ -32,6 +31,7 @@ from liquidation.core.texts import (
     SnapshotText,
     TermsText,
 )
+from liquidation.core.value import value
 
 __all__ = ["MAX_ID", "Defects", "Intake", "read_liquidation", "read_request"]
 
@@ -47,7 +47,12 @@ _TIERS: Final = {tier.value: tier for tier in Tier}
 
 
 class Defects:
-    """Collects what is wrong with a request: all are counted, the first few are told."""
+    """Collects what is wrong with a request: all are counted, the first few are told.
+
+    A field may be given in parts, such as "terms" and "liquidator_id": they are joined only where
+    there is a defect to tell, so that a sound request does not pay for paths (2 µs of ten
+    positions).
+    """
 
     __slots__ = ("count", "found")
 
@@ -61,27 +66,27 @@ class Defects:
         if self.count <= _MAX_DEFECTS:
             self.found.append(Defect(field, description))
 
-    def decimal(self, text: str, field: str) -> Decimal:
+    def decimal(self, text: str, *path: str) -> Decimal:
         """The number that `text` stands for; 0 and a defect where it is none."""
         number = parse_decimal(text)
         if number is None:
             problem = "up to 18 digits on each side of the point, such as 12.5"
-            self.add(field, f"must be a decimal of {problem}" if text else "is required")
+            self.add(".".join(path), f"must be a decimal of {problem}" if text else "is required")
             return ZERO
         return number
 
-    def positive(self, text: str, field: str) -> Decimal:
+    def positive(self, text: str, *path: str) -> Decimal:
         """As `decimal`, and a defect where the number is not above zero."""
         known = self.count
-        number = self.decimal(text, field)
+        number = self.decimal(text, *path)
         if number <= ZERO and self.count == known:
-            self.add(field, "must be above zero")
+            self.add(".".join(path), "must be above zero")
         return number
 
-    def identifier(self, text: str, field: str, longest: int = MAX_ID) -> str:
+    def identifier(self, text: str, *path: str, longest: int = MAX_ID) -> str:
         """`text`, and a defect where it is not 1 to `longest` printable ASCII characters."""
         if not (0 < len(text) <= longest and text.isascii() and text.isprintable()):
-            self.add(field, f"must be 1 to {longest} printable ASCII characters")
+            self.add(".".join(path), f"must be 1 to {longest} printable ASCII characters")
         return text
 
     def unique(self, symbols: Sequence[str], field: str) -> None:
@@ -97,7 +102,7 @@ class Defects:
         return True
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Intake:
     """A request as read. With defects the values are None: nothing of it is to be used."""
 
@@ -157,8 +162,8 @@ def _ratios(text: TermsText, defects: Defects) -> tuple[Decimal | None, tuple[Sy
         return None, ()
     symbols = tuple(
         SymbolRatio(
-            defects.identifier(named.symbol, f"{path}[{index}].symbol"),
-            defects.decimal(named.ratio_qty_request, f"{path}[{index}].ratio_qty_request"),
+            defects.identifier(named.symbol, f"{path}[{index}]", "symbol"),
+            defects.decimal(named.ratio_qty_request, f"{path}[{index}]", "ratio_qty_request"),
         )
         for index, named in enumerate(text.symbols)
     )
@@ -171,7 +176,7 @@ def _snapshot(text: SnapshotText, path: str, defects: Defects) -> Liquidation | 
     fields = text.fields
     if fields.liquidation_id <= 0:
         defects.add(f"{path}.liquidation_id", "must be above zero")
-    defects.identifier(fields.account_id, f"{path}.account_id")
+    defects.identifier(fields.account_id, path, "account_id")
     tier = _TIERS.get(fields.tier)
     if tier is None:
         defects.add(f"{path}.tier", "must be TIER_LOW or TIER_HIGH")
@@ -204,8 +209,8 @@ def _margin(
     fields = text.fields
     if account is None:
         return (
-            defects.decimal(fields.margin_ratio, f"{path}.margin_ratio"),
-            defects.positive(fields.maintenance_margin_ratio, f"{path}.maintenance_margin_ratio"),
+            defects.decimal(fields.margin_ratio, path, "margin_ratio"),
+            defects.positive(fields.maintenance_margin_ratio, path, "maintenance_margin_ratio"),
         )
     for name in ("margin_ratio", "maintenance_margin_ratio"):
         if getattr(fields, name):
@@ -230,13 +235,13 @@ def _positions(texts: Sequence[PositionText], path: str, defects: Defects) -> tu
 
 def _position(text: PositionText, path: str, defects: Defects) -> Position:
     known = defects.count
-    quantity = defects.decimal(text.position_qty, f"{path}.position_qty")
+    quantity = defects.decimal(text.position_qty, path, "position_qty")
     if not quantity and defects.count == known:
         defects.add(f"{path}.position_qty", "must not be zero")
     return Position(
-        defects.identifier(text.symbol, f"{path}.symbol"),
+        defects.identifier(text.symbol, path, "symbol"),
         quantity,
-        defects.positive(text.mark_price, f"{path}.mark_price"),
+        defects.positive(text.mark_price, path, "mark_price"),
     )
 
 
@@ -267,8 +272,8 @@ def _account(
     """A margin account. A liquidator's needs max_leverage, a liquidated one's every base_mmr."""
     leverage = None
     if text.max_leverage or of_liquidator:
-        leverage = defects.positive(text.max_leverage, f"{path}.max_leverage")
-    collateral = defects.decimal(text.collateral_value, f"{path}.collateral_value")
+        leverage = defects.positive(text.max_leverage, path, "max_leverage")
+    collateral = defects.decimal(text.collateral_value, path, "collateral_value")
     if not defects.at_most(len(text.positions), f"{path}.positions"):
         return MarginAccount(collateral, (), leverage)
     positions = tuple(
@@ -286,15 +291,15 @@ def _margin_position(
 ) -> MarginPosition:
     base_mmr = None
     if text.base_mmr or not of_liquidator:
-        base_mmr = defects.positive(text.base_mmr, f"{path}.base_mmr")
-    factor = defects.decimal(text.imr_factor, f"{path}.imr_factor")
+        base_mmr = defects.positive(text.base_mmr, path, "base_mmr")
+    factor = defects.decimal(text.imr_factor, path, "imr_factor")
     if factor < ZERO:
         defects.add(f"{path}.imr_factor", "must be zero or more")
     return MarginPosition(
-        defects.identifier(text.symbol, f"{path}.symbol"),
-        defects.decimal(text.position_qty, f"{path}.position_qty"),
-        defects.positive(text.mark_price, f"{path}.mark_price"),
+        defects.identifier(text.symbol, path, "symbol"),
+        defects.decimal(text.position_qty, path, "position_qty"),
+        defects.positive(text.mark_price, path, "mark_price"),
         base_mmr,
-        defects.positive(text.base_imr, f"{path}.base_imr"),
+        defects.positive(text.base_imr, path, "base_imr"),
         factor,
     )

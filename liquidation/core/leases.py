@@ -32,7 +32,7 @@ _MICROS: Final = 1_000_000
 def request_defects(request_id: str, lease: tuple[int, int] | None) -> tuple[Defect, ...]:
     """What is wrong with the parts of a BeginClaim that a CheckClaim has not."""
     defects = Defects()
-    defects.identifier(request_id, "request_id", MAX_REQUEST_ID)
+    defects.identifier(request_id, "request_id", longest=MAX_REQUEST_ID)
     return (*defects.found, *lease_defects(lease))
 
 

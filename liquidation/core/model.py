@@ -5,13 +5,14 @@ and notionals in USDC, ratios plain fractions (1 is the whole).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from liquidation.core.catalogue import Row
 from liquidation.core.numbers import Ratio, product
+from liquidation.core.value import value
 
 if TYPE_CHECKING:
     from liquidation.core.policy import Policy
@@ -48,7 +49,7 @@ class Tier(Enum):
     HIGH = 2
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Position:
     """A position to be taken over: quantity not zero, mark price above zero."""
 
@@ -62,7 +63,7 @@ class Position:
         return product(self.position_qty, self.mark_price).copy_abs()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MarginPosition:
     """A position of a margin account with its symbol's parameters.
 
@@ -77,7 +78,7 @@ class MarginPosition:
     imr_factor: Decimal
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MarginAccount:
     """All positions of an account. `max_leverage` is None where no formula needs it."""
 
@@ -86,7 +87,7 @@ class MarginAccount:
     max_leverage: Decimal | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Liquidation:
     """A snapshot of an account under liquidation.
 
@@ -105,7 +106,7 @@ class Liquidation:
     account: MarginAccount | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Liquidator:
     """The liquidator's account before the claim."""
 
@@ -113,7 +114,7 @@ class Liquidator:
     account: MarginAccount
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SymbolRatio:
     """How much of one symbol is claimed."""
 
@@ -121,7 +122,7 @@ class SymbolRatio:
     ratio_qty_request: Decimal
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Terms:
     """What a liquidator asks for: one ratio for all positions, or one for each named symbol.
 
@@ -140,10 +141,10 @@ class Terms:
         """Every ratio in the terms."""
         if self.ratio_qty_request is not None:
             return (self.ratio_qty_request,)
-        return tuple(named.ratio_qty_request for named in self.symbols)
+        return tuple([named.ratio_qty_request for named in self.symbols])
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ClaimedPosition:
     """What an accepted claim takes: qty = position_qty × ratio, max_qty = × (ratio + extra)."""
 
@@ -162,7 +163,7 @@ class ClaimState(Enum):
     EXPIRED = 4
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Claim:
     """A claim that was granted. Times are in microseconds since the Unix epoch.
 
@@ -183,7 +184,7 @@ class Claim:
     end_reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ClaimEvent:
     """One thing that happened to a claim: `begin`, `renew`, `complete`, `cancel` or `expire`.
 
@@ -197,7 +198,7 @@ class ClaimEvent:
     forced: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Defect:
     """What is wrong with one field of a request."""
 
@@ -205,7 +206,7 @@ class Defect:
     description: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ActiveClaim:
     """The claim that holds an account's slot, and how long its lease still runs (seconds)."""
 
@@ -213,7 +214,7 @@ class ActiveClaim:
     lease_left_s: Decimal
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Standing:
     """What the store knows about a request when it is decided, read at one moment.
 
@@ -227,7 +228,7 @@ class Standing:
     last_completed_revision: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Demand:
     """One comparison with the tier's threshold: the whole liquidation (LOW) or a symbol (HIGH).
 
@@ -239,7 +240,7 @@ class Demand:
     ratio: Decimal | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Case:
     """All that the rules look at.
 
@@ -259,7 +260,7 @@ class Case:
     demands: tuple[Demand, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refusal:
     """Why a request is refused: a row of the catalogue, and the numbers that it speaks of.
 
@@ -290,7 +291,7 @@ class Outcome(Enum):
     SHADOW_REFUSED = 4
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RuleResult:
     """One rule's part in a decision. `refusal` is None unless it refused, or would have."""
 
@@ -300,7 +301,7 @@ class RuleResult:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verdict:
     """A decision with everything that it was made from.
 

@@ -7,6 +7,7 @@ a request can be sent again as it is.
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 from liquidation.core.margin import margin_ratios
@@ -38,6 +39,7 @@ Record = dict[str, Any]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NANOSECONDS: Final = 1_000_000_000
+_TIER_NAMES: Final = {tier: f"TIER_{tier.name}" for tier in Tier}
 
 
 def terms_record(terms: Terms) -> Record:
@@ -112,7 +114,7 @@ def liquidation_record(liquidation: Liquidation) -> Record:
     record: Record = {
         "liquidation_id": str(liquidation.liquidation_id),
         "account_id": liquidation.account_id,
-        "tier": f"TIER_{liquidation.tier.name}",
+        "tier": _TIER_NAMES[liquidation.tier],
         "positions": [
             {
                 "symbol": position.symbol,
@@ -209,8 +211,14 @@ def _account(record: Mapping[str, Any]) -> MarginAccount:
 def _time_text(nanoseconds: int) -> str:
     """RFC 3339 in UTC; nine decimals, of which a datetime alone would keep six."""
     seconds, rest = divmod(nanoseconds, _NANOSECONDS)
-    moment = (_EPOCH + timedelta(seconds=seconds)).isoformat().removesuffix("+00:00")
+    moment = _second_text(seconds)
     return f"{moment}.{rest:09d}Z" if rest else f"{moment}Z"
+
+
+# Snapshots come within few seconds of each other: 0.6 µs less for a second that is known.
+@lru_cache(maxsize=256)
+def _second_text(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat().removesuffix("+00:00")
 
 
 def _time_ns(text: str) -> int:

@@ -38,6 +38,8 @@ __all__ = [
 # What a caller is told to wait where no lease says better, in seconds.
 RETRY_AFTER_S: Final = ONE
 
+_NEEDED: Final = "the rule's needs make sure of it"
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -74,7 +76,8 @@ def wrong_format(*defects: Defect) -> Refusal:
 
 def check_ratio_qty_request_range(case: Case) -> Refusal | None:
     """-1005: a ratio of the terms is not within [0, 1], both inclusive."""
-    terms = _terms(case)
+    terms = case.terms
+    assert terms is not None, _NEEDED
     for index, ratio in enumerate(terms.ratios):
         if not ZERO <= ratio <= ONE:
             return Refusal(
@@ -87,7 +90,9 @@ def check_ratio_qty_request_range(case: Case) -> Refusal | None:
 
 def check_extra_liquidation_ratio_range(case: Case) -> Refusal | None:
     """-1005: extra_liquidation_ratio is not within [0, 1], both inclusive; absent it is 0."""
-    extra = _terms(case).extra_liquidation_ratio
+    terms = case.terms
+    assert terms is not None, _NEEDED
+    extra = terms.extra_liquidation_ratio
     if ZERO <= extra <= ONE:
         return None
     return Refusal(
@@ -99,7 +104,8 @@ def check_extra_liquidation_ratio_range(case: Case) -> Refusal | None:
 
 def check_extra_needs_full_ratio(case: Case) -> Refusal | None:
     """-1005: more than the whole is asked for, and a ratio of the terms is not the whole."""
-    terms = _terms(case)
+    terms = case.terms
+    assert terms is not None, _NEEDED
     if terms.extra_liquidation_ratio <= ZERO:
         return None
     for index, ratio in enumerate(terms.ratios):
@@ -134,7 +140,9 @@ def not_found(liquidation_id: int) -> Refusal:
 
 def check_tier_shape(case: Case) -> Refusal | None:
     """-1005: symbols on LOW; on HIGH none, or one it lacks; a limit for one it lacks."""
-    terms, liquidation = _terms(case), _liquidation(case)
+    terms, liquidation = case.terms, case.liquidation
+    assert terms is not None, _NEEDED
+    assert liquidation is not None, _NEEDED
     if defect := _shape_defect(terms, liquidation):
         return Refusal(catalogue.WRONG_FORMAT, defects=(defect,))
     return None
@@ -145,6 +153,8 @@ def _shape_defect(terms: Terms, liquidation: Liquidation) -> Defect | None:
         return Defect("terms.symbols", "must be empty: tier LOW takes one ratio for all positions")
     if liquidation.tier is Tier.HIGH and not terms.symbols:
         return Defect("terms.symbols", "is required: tier HIGH takes one ratio for each symbol")
+    if not terms.symbols and not terms.limit_price:
+        return None
     listed = {position.symbol for position in liquidation.positions}
     for index, named in enumerate(terms.symbols):
         if named.symbol not in listed:
@@ -159,7 +169,8 @@ def check_no_claim_in_process(case: Case) -> Refusal | None:
 
     Refreshed means: the snapshot's revision is above that of the last completed claim.
     """
-    standing, liquidation = case.standing, _liquidation(case)
+    standing, liquidation = case.standing, case.liquidation
+    assert liquidation is not None, _NEEDED
     if standing is None:
         return None
     if standing.active_claim is not None:
@@ -190,7 +201,10 @@ def slot_taken(standing: Standing | None) -> Refusal:
 
 def check_liquidator_not_in_liquidation(case: Case) -> Refusal | None:
     """-1012: the liquidator is the liquidated account, or an account with an open liquidation."""
-    itself = _terms(case).liquidator_id == _liquidation(case).account_id
+    terms, liquidation = case.terms, case.liquidation
+    assert terms is not None, _NEEDED
+    assert liquidation is not None, _NEEDED
+    itself = terms.liquidator_id == liquidation.account_id
     if not itself and not (case.standing is not None and case.standing.liquidator_in_liquidation):
         return None
     return Refusal(catalogue.LIQUIDATOR_IN_LIQUIDATION, retry_after_s=RETRY_AFTER_S)
@@ -198,7 +212,8 @@ def check_liquidator_not_in_liquidation(case: Case) -> Refusal | None:
 
 def check_margin_below_maintenance(case: Case) -> Refusal | None:
     """-1202: margin_ratio >= maintenance_margin_ratio; being equal is enough margin."""
-    liquidation = _liquidation(case)
+    liquidation = case.liquidation
+    assert liquidation is not None, _NEEDED
     if not at_least(liquidation.margin_ratio, liquidation.maintenance_margin_ratio):
         return None
     return Refusal(
@@ -248,8 +263,12 @@ def _too_small(row: catalogue.Row, case: Case, demand: Demand, threshold: Decima
 
 def check_limit_price(case: Case) -> Refusal | None:
     """-1103: a claimed long's mark price is above its limit, or a claimed short's below it."""
-    limits = _terms(case).limit_price
-    for position, _ in case.claimed or () if limits else ():
+    terms = case.terms
+    assert terms is not None, _NEEDED
+    limits = terms.limit_price
+    if not limits:
+        return None
+    for position, _ in case.claimed or ():
         limit = limits.get(position.symbol)
         if limit is None or position.mark_price == limit:
             continue
@@ -321,12 +340,12 @@ RULES: Final[tuple[Rule, ...]] = (
 
 
 def _terms(case: Case) -> Terms:
-    assert case.terms is not None, "the rule's needs make sure of it"
+    assert case.terms is not None, _NEEDED
     return case.terms
 
 
 def _liquidation(case: Case) -> Liquidation:
-    assert case.liquidation is not None, "the rule's needs make sure of it"
+    assert case.liquidation is not None, _NEEDED
     return case.liquidation
 
 

@@ -5,10 +5,10 @@ core reads them without knowing protobuf.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from liquidation.core.model import Defect
+from liquidation.core.value import value
 
 __all__ = [
     "LiquidationText",
@@ -86,7 +86,7 @@ class TermsText(Protocol):
     def limit_price(self) -> Mapping[str, str]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SnapshotText:
     """A whole snapshot. `time` is (seconds, nanoseconds) since the Unix epoch, None if absent."""
 
@@ -95,7 +95,7 @@ class SnapshotText:
     time: tuple[int, int] | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LiquidatorText:
     """A liquidator; `account` is None if absent."""
 
@@ -103,7 +103,7 @@ class LiquidatorText:
     account: MarginAccountText | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RequestText:
     """A whole request; what may be absent is None where it is."""
 
@@ -112,7 +112,7 @@ class RequestText:
     liquidator: LiquidatorText | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sent:
     """What a caller sent, read or not.
 

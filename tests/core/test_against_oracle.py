@@ -460,7 +460,7 @@ def _answer(verdict: Verdict) -> Answer:
 def test_every_drawn_request_is_answered_as_the_contract_says() -> None:
     seen: Counter[str] = Counter()
 
-    @seeded(3000)
+    @seeded(1500)
     @given(cases())
     def agree(drawn: Drawn) -> None:
         expected = oracle.evaluate(
