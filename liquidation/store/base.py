@@ -7,7 +7,7 @@ to be.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from typing import Final, NamedTuple, Protocol, Self
 
 from liquidation.core.model import (
     ActiveClaim,
@@ -79,8 +79,7 @@ class ClaimActiveError(StoreError):
         self.active = active
 
 
-@dataclass(frozen=True, slots=True)
-class StandingQuery:
+class StandingQuery(NamedTuple):
     """What a request is about: its liquidation, whose account it says that is, and who claims.
 
     `account_id` is that of the snapshot sent with the request, "" where there is none.

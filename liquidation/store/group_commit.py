@@ -33,8 +33,14 @@ Job = Callable[[sqlite3.Connection], Any]
 MAX_GROUP: Final = 256
 # From this many jobs at once, now or in the group before, a group waits a moment for more.
 _BUSY: Final = 4
-# That moment, in seconds: callers that the last commit answered are on their way with the next.
+# That moment, in seconds: callers that the last commit answered are on their way with the next. The
+# thread sleeps through it: woken by each job, it would take the interpreter from the event loop
+# that the jobs come from.
 _LINGER_S: Final = 0.002
+# A group that this many are in by then waits once more, up to twice as many. Both this and the
+# sleep: 1.12 times the claims a second at 64 calls in flight over gRPC, and no change that is seen
+# at 16. Four waits, up to 48, gain more at 64, and cost a quarter of the rate at 8 and 16.
+_FLOOD: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +91,18 @@ class GroupCommit:
         turnstile: Turnstile,
         most: int = MAX_GROUP,
         committed: CommitObserver = lambda *_: None,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         """Takes both over. `connection` is in autocommit mode and usable from any thread.
 
         `most` bounds a group; 1 commits each job by itself. `committed` is told of each group.
+        `pause` is how the thread waits for more jobs, so many seconds.
         """
         self._connection = connection
         self._turnstile = turnstile
         self._most = most
         self._committed = committed
+        self._pause = pause
         self._last = 0
         self._queue: queue.SimpleQueue[_Queued | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
@@ -130,23 +139,30 @@ class GroupCommit:
     def _gather(self, first: _Queued) -> tuple[list[_Queued], bool]:
         """The group that `first` is in, and whether there will be no other."""
         group = [first]
-        waits_until = 0.0
+        ended = self._drain(group)
+        least = 0
+        while (
+            not ended
+            and max(len(group), self._last) >= _BUSY
+            and least <= len(group) < min(self._most, 2 * _FLOOD)
+        ):
+            # Who waits once more does so only while jobs go on coming.
+            least = max(_FLOOD, len(group) + 1)
+            self._pause(_LINGER_S)
+            ended = self._drain(group)
+        return group, ended
+
+    def _drain(self, group: list[_Queued]) -> bool:
+        """Adds what is queued, up to a full group. True where there will be no more."""
         while len(group) < self._most:
             try:
                 queued = self._queue.get_nowait()
             except queue.Empty:
-                if max(len(group), self._last) < _BUSY:
-                    break
-                now = time.monotonic()
-                waits_until = waits_until or now + _LINGER_S
-                try:
-                    queued = self._queue.get(timeout=max(waits_until - now, 0))
-                except queue.Empty:
-                    break
+                return False
             if queued is None:
-                return group, True
+                return True
             group.append(queued)
-        return group, False
+        return False
 
     def _commit(self, group: list[_Queued]) -> None:
         begun = time.monotonic()

@@ -38,6 +38,7 @@ from liquidation.store.clock import StoreClock
 from liquidation.store.group_commit import MAX_GROUP, GroupCommit, Job, Turnstile
 from liquidation.store.records import is_news
 from liquidation.store.sqlite_schema import migrate
+from liquidation.store.sqlite_standings import Standings, standing_of
 
 __all__ = ["SqliteStore"]
 
@@ -84,13 +85,14 @@ class SqliteStore:
                 raise StoreUnavailableError(told) from error
             # All is open, and stays so.
             opened.pop_all()
+        self._standings = Standings(self._reading, clock)
         self._writer = GroupCommit(writing, turnstile, group, committed)
 
     async def standings(self, queries: Sequence[StandingQuery]) -> list[Standing]:
-        with self._one_moment() as connection:
-            return [
-                sqlite_liquidations.standing_of(connection, query, self._clock) for query in queries
-            ]
+        try:
+            return self._standings.of(queries)
+        except sqlite3.Error as error:
+            raise _cannot_read(error) from error
 
     async def put(self, liquidations: Sequence[Liquidation]) -> list[PutResult]:
         results: list[PutResult] = await self._write(
@@ -120,7 +122,7 @@ class SqliteStore:
         query = StandingQuery.about(request.terms, request.snapshot)
         with self._one_moment() as connection:
             known = sqlite_claim_rows.known(connection, request.request_id, self._clock)
-            standing = sqlite_liquidations.standing_of(connection, query, self._clock)
+            standing = standing_of(connection, query, self._clock)
         if known is not None:
             return known
         if not is_news(request.snapshot, standing):
@@ -210,7 +212,11 @@ class SqliteStore:
             finally:
                 self._reading.execute("COMMIT")
         except sqlite3.Error as error:
-            raise StoreUnavailableError(f"cannot read: {error}") from error
+            raise _cannot_read(error) from error
+
+
+def _cannot_read(error: sqlite3.Error) -> StoreUnavailableError:
+    return StoreUnavailableError(f"cannot read: {error}")
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -28,7 +28,8 @@ from liquidation.store.sqlite_claim_rows import (
     known,
     now,
 )
-from liquidation.store.sqlite_liquidations import put, standing_of
+from liquidation.store.sqlite_liquidations import put
+from liquidation.store.sqlite_standings import standing_of
 
 __all__ = ["begin", "end", "expire", "purge", "rebase_leases", "renew"]
 

@@ -1,0 +1,140 @@
+"""Standings that are kept in memory are those in the file, whoever wrote it."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from liquidation.core.model import ClaimState, Standing
+from liquidation.store import sqlite_standings
+from liquidation.store.base import StandingQuery, Store, StoreUnavailableError
+from liquidation.store.sqlite import SqliteStore
+from tests.clocks import Clock
+from tests.store.claiming import LEASE_S, begin, granted
+from tests.store.snapshots import snapshot
+
+QUERY = StandingQuery(1, "liquidator-1")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: Clock) -> AsyncIterator[SqliteStore]:
+    """The store that is asked."""
+    store = SqliteStore(tmp_path / "store.db", clock)
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+async def other(tmp_path: Path, clock: Clock, store: SqliteStore) -> AsyncIterator[SqliteStore]:
+    """Another on the same file, as another process has it."""
+    assert store is not None
+    other = SqliteStore(tmp_path / "store.db", clock)
+    yield other
+    await other.aclose()
+
+
+def statements_of(store: SqliteStore) -> list[str]:
+    """Every statement that the store's reading connection runs from now on."""
+    said: list[str] = []
+    store._reading.set_trace_callback(said.append)
+    return said
+
+
+async def standing(store: Store) -> Standing:
+    (found,) = await store.standings([QUERY])
+    return found
+
+
+async def test_a_request_that_was_looked_up_is_not_looked_up_again(store: SqliteStore) -> None:
+    await store.put([snapshot(1)])
+    first = await standing(store)
+    said = statements_of(store)
+
+    assert await standing(store) is first
+
+    assert said == ["PRAGMA data_version"]
+
+
+async def test_requests_that_are_not_all_known_are_read_at_one_moment(store: SqliteStore) -> None:
+    await store.put([snapshot(1), snapshot(2)])
+    await standing(store)
+    said = statements_of(store)
+
+    found = await store.standings([QUERY, StandingQuery(2, "liquidator-1")])
+
+    assert [each.liquidation for each in found] == [snapshot(1), snapshot(2)]
+    told = [each.split()[0] for each in said]
+    assert told == ["PRAGMA", "BEGIN", "PRAGMA", "SELECT", "COMMIT"]
+
+
+@pytest.mark.parametrize("writer", ["store", "other"])
+async def test_every_write_of_anybody_is_seen_at_once(
+    store: SqliteStore, other: SqliteStore, writer: str
+) -> None:
+    writing = {"store": store, "other": other}[writer]
+    assert (await standing(store)).liquidation is None
+
+    await writing.put([snapshot(1)])
+    assert (await standing(store)).liquidation == snapshot(1)
+    await writing.put([snapshot(1, revision=2)])
+    assert (await standing(store)).liquidation == snapshot(1, revision=2)
+
+    claim = granted(await begin(writing))
+    held = (await standing(store)).active_claim
+    assert held is not None
+    assert held.claim_id == claim.claim_id
+
+    await writing.end(claim.claim_id, claim.fencing_token, ClaimState.COMPLETED, "")
+    settled = await standing(store)
+    assert settled.active_claim is None
+    assert settled.last_completed_revision == 2
+
+    await writing.close_liquidation(1)
+    assert (await standing(store)).closed
+
+
+async def test_a_lease_runs_and_ends_though_nobody_writes(store: SqliteStore, clock: Clock) -> None:
+    await store.put([snapshot(1)])
+    await begin(store)
+    before = (await standing(store)).active_claim
+    said = statements_of(store)
+
+    clock.advance(1)
+    later = (await standing(store)).active_claim
+    clock.advance(LEASE_S - 1)
+    over = (await standing(store)).active_claim
+
+    assert said == ["PRAGMA data_version"] * 2
+    assert before is not None
+    assert later is not None
+    assert before.lease_left_s - later.lease_left_s == 1
+    assert over is None
+
+
+async def test_what_is_kept_is_bounded(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_standings, "_MOST_POSITIONS", 10)
+    numbers = range(1, 8)
+    await store.put([snapshot(number) for number in numbers])
+
+    found = await store.standings([StandingQuery(number, "liquidator-1") for number in numbers])
+
+    assert [each.liquidation for each in found] == [snapshot(number) for number in numbers]
+    assert len(store._standings._known) < len(numbers)
+
+
+async def test_a_file_that_cannot_be_read_any_more_is_unavailable(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    await store.put([snapshot(1)])
+    with sqlite3.connect(tmp_path / "store.db") as broken:
+        broken.execute("DROP TABLE settled")
+    broken.close()
+
+    with pytest.raises(StoreUnavailableError, match="settled"):
+        await standing(store)
