@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import grpc
 import orjson
+import uvloop
 from grpc_health.v1 import health_pb2_grpc
 
 from liquidation import logbook, transport
@@ -84,7 +85,7 @@ def serve(settings: Settings, configuration: Configuration) -> None:
         LogbookError: the log file cannot be opened.
         StartError: what is asked for is not installed.
     """
-    asyncio.run(_serve(settings, configuration))
+    uvloop.run(_serve(settings, configuration))
 
 
 async def _serve(settings: Settings, configuration: Configuration) -> None:
@@ -182,7 +183,7 @@ class _Beside:
 async def _running(server: grpc.aio.Server, beside: _Beside, drain_s: float) -> AsyncIterator[None]:
     """The server takes calls while the block runs; at its end those that have begun may end."""
     servicer = HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, transport.by_path(server))
     files, log = beside.in_force.files, beside.log
     services, instruments = beside.services, beside.instruments
     settling = Settling(services.claims, log)

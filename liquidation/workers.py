@@ -19,6 +19,8 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Final
 
+import uvloop
+
 from liquidation import serving
 from liquidation.configuration import Configuration, InForce
 from liquidation.listeners import ListenError, reserved
@@ -273,7 +275,7 @@ class _Task:
 def _work(task: _Task) -> None:
     """One worker, in a process of its own."""
     try:
-        asyncio.run(_work_until_told(task))
+        uvloop.run(_work_until_told(task))
     except (ListenError, StoreError, LogbookError, MetricsError, serving.StartError) as error:
         _say(f"worker {task.place.worker}: {error}")
         sys.exit(1)

@@ -7,6 +7,8 @@ from typing import Final
 
 import click
 
+from liquidation.grpc_environment import prepare
+
 __all__ = ["main"]
 
 # Each is a module of its own name, read once its command is asked for: a probe asks for `health`
@@ -32,6 +34,9 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
+        if cmd_name == "serve":
+            # gRPC reads its environment when it is imported, which the command does.
+            prepare()
         command: click.Command = getattr(import_module(f"liquidation.cli.{cmd_name}"), cmd_name)
         return command
 
