@@ -169,8 +169,8 @@ class Claiming:
         known: bool = False,
     ) -> Answer:
         sent = work.begin.sent
-        fields = decision_fields(work.decision_id, sent, work.intake, verdict, call)
-        fields |= call.fields(self._monotonic_ns())
+        now_ns = self._monotonic_ns()
+        fields = decision_fields(work.decision_id, sent, work.intake, verdict, call, now_ns)
         fields |= {"request_id": work.begin.request_id[:MAX_ID], "known": known}
         fields |= claim_fields("begin", claim)
         # A claim that was known is not decided again: the line of its decision has the request.

@@ -7,7 +7,7 @@ line: a store that does not answer, a fault of our own and a caller who went awa
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from liquidation.core.decide import assemble, decide
 from liquidation.core.intake import Intake, read_request
@@ -28,8 +28,7 @@ Admit = Callable[[Sent], Refusal | None]
 _TURN: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A verdict, and the id under which the log has it."""
 
     decision_id: str
@@ -60,8 +59,13 @@ class Desk:
 
     async def check(self, sent: Sent, call: Call, admit: Admit = _admit_all) -> Answer:
         """The answer to one request; see `check_all`."""
-        (answer,) = await self.check_all((sent,), call, admit)
-        return answer
+        work = self._take_up(sent, admit, abandoned=call.abandoned())
+        try:
+            await self._look_up((work,))
+        except asyncio.CancelledError:
+            self._refuse(work, call, ABANDONED)
+            raise
+        return self._settle(work, call)
 
     async def check_all(
         self, requests: Sequence[Sent], call: Call, admit: Admit = _admit_all
@@ -79,11 +83,18 @@ class Desk:
             for start in range(0, len(requests), _TURN):
                 if start:
                     await asyncio.sleep(0)
-                works = [self._work(each) for each in requests[start : start + _TURN]]
-                for work in works:
+                abandoned = call.abandoned()
+                works = [
+                    self._take_up(each, admit, abandoned=abandoned)
+                    for each in requests[start : start + _TURN]
+                ]
+                if store_refusal is None:
+                    await self._look_up(works)
+                else:
                     # A store that did not answer is waited for once a call, not once a turn.
-                    work.store_refusal = store_refusal
-                answers += await self._decide_all(works, call, admit)
+                    for work in works:
+                        work.store_refusal = store_refusal
+                answers += [self._settle(work, call) for work in works]
                 if any(work.store_refusal is STORE_NOT_REACHED for work in works):
                     store_refusal = STORE_NOT_REACHED
         except asyncio.CancelledError:
@@ -104,67 +115,65 @@ class Desk:
         work.verdict = work.undecided(refusal)
         return self._answer(work, call)
 
-    async def _decide_all(self, works: Sequence["_Work"], call: Call, admit: Admit) -> list[Answer]:
-        abandoned = call.abandoned()
-        for work in works:
-            outside = ABANDONED if abandoned else admit(work.sent)
+    def _take_up(self, sent: Sent, admit: Admit, *, abandoned: bool) -> "_Work":
+        """A request with what it asks for read, or with the verdict where it is not to be read."""
+        work = self._work(sent)
+        try:
+            outside = ABANDONED if abandoned else admit(sent)
             if outside is not None:
                 work.verdict = work.undecided(outside)
-            self._guarded(work, self._read)
-        await self._look_up([work for work in works if work.intake.terms is not None])
-        for work in works:
-            self._guarded(work, self._decide)
-        return [self._answer(work, call) for work in works]
-
-    def _guarded(self, work: "_Work", step: Callable[["_Work"], None]) -> None:
-        """Runs a step; a fault of ours ends this request alone, with the traceback in the log."""
-        if work.verdict is not None:
-            return
-        try:
-            step(work)
-        except Exception as error:  # noqa: BLE001 - the last line of defence, told in full
+            elif sent.request is not None:
+                work.intake = read_request(sent.request)
+        except Exception as error:  # noqa: BLE001 - a fault of ours ends this request alone
             work.verdict = work.undecided(refusal_of(error, self._log, work.decision_id))
-
-    def _read(self, work: "_Work") -> None:
-        if work.sent.request is not None:
-            work.intake = read_request(work.sent.request)
+        return work
 
     async def _look_up(self, works: Sequence["_Work"]) -> None:
         """Fills in what is stored about each request; where that fails, why."""
-        works = [work for work in works if work.store_refusal is None]
-        if not works:
+        queries = []
+        asking = []
+        for work in works:
+            if work.intake.terms is not None:
+                asking.append(work)
+                queries.append(StandingQuery.about(work.intake.terms, work.intake.snapshot))
+        if not queries:
             return
-        queries = [
-            StandingQuery.about(work.intake.terms, work.intake.snapshot)
-            for work in works
-            if work.intake.terms is not None
-        ]
         try:
             standings = await self._store.standings(queries)
-        except Exception as error:  # noqa: BLE001 - as in `_guarded`
-            refusal = refusal_of(error, self._log, *(work.decision_id for work in works))
-            for work in works:
+        except Exception as error:  # noqa: BLE001 - as in `_take_up`
+            refusal = refusal_of(error, self._log, *(work.decision_id for work in asking))
+            for work in asking:
                 work.store_refusal = refusal
         else:
-            for work, standing in zip(works, standings, strict=True):
+            for work, standing in zip(asking, standings, strict=True):
                 work.standing = standing
 
+    def _settle(self, work: "_Work", call: Call) -> Answer:
+        if work.verdict is None:
+            try:
+                self._decide(work)
+            except Exception as error:  # noqa: BLE001 - as in `_take_up`
+                work.verdict = work.undecided(refusal_of(error, self._log, work.decision_id))
+        return self._answer(work, call)
+
     def _decide(self, work: "_Work") -> None:
-        policy = work.rules.policy
-        work.case = assemble(policy, work.intake, work.standing, work.sent.unknown_fields)
+        rules = work.rules
+        work.case = assemble(rules.policy, work.intake, work.standing, work.sent.unknown_fields)
         verdict = decide(work.case, explain=work.sent.explain)
-        if verdict.accepted and work.store_refusal is not None:
-            # The rules that need no store have nothing against it; the others could not be asked.
-            verdict = replace(verdict, refusal=work.store_refusal)
-        work.verdict = verdict
         if work.store_refusal is None:
-            candidate = work.rules.candidate
-            work.candidate = compared(work.case, candidate, self._log, work.decision_id)
+            work.verdict = verdict
+            if rules.candidate is not None:
+                work.candidate = compared(work.case, rules.candidate, self._log, work.decision_id)
+        elif verdict.accepted:
+            # The rules that need no store have nothing against it; the others could not be asked.
+            work.verdict = replace(verdict, refusal=work.store_refusal)
+        else:
+            work.verdict = verdict
 
     def _answer(self, work: "_Work", call: Call) -> Answer:
         verdict = work.verdict or work.undecided(FAULT)
-        fields = decision_fields(work.decision_id, work.sent, work.intake, verdict, call)
-        fields |= call.fields(self._monotonic_ns())
+        now_ns = self._monotonic_ns()
+        fields = decision_fields(work.decision_id, work.sent, work.intake, verdict, call, now_ns)
         record = request_record(work.sent, work.intake, work.case)
         self._log.decision(verdict, fields, record, work.candidate)
         return Answer(work.decision_id, verdict)

@@ -1,9 +1,8 @@
 """What a log line says of a request: who asked for what, and all that it was decided from."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from liquidation.core.intake import MAX_ID, Intake
 from liquidation.core.model import Case, Claim, Liquidation, Standing, Verdict
@@ -32,8 +31,7 @@ _NOBODY: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """Who calls. `started_ns` is a monotonic time; `abandoned` tells whether the caller is gone.
 
     `caller` is the name of the API key that they called with, "" where keys are off.
@@ -47,7 +45,7 @@ class Call:
     caller: str = ""
 
     def fields(self, now_ns: int) -> dict[str, Any]:
-        """The call's part of a line that is written at `now_ns`, a monotonic time too."""
+        """The call's part of a line that is written at `now_ns`, a monotonic time."""
         return {
             "latency_us": (now_ns - self.started_ns) // 1000,
             "peer": self.peer,
@@ -85,29 +83,40 @@ def disagreement(verdict: Verdict, candidate: Verdict | None) -> Disagreement | 
 
 
 def decision_fields(
-    decision_id: str, sent: Sent, intake: Intake, verdict: Verdict, call: Call
+    decision_id: str, sent: Sent, intake: Intake, verdict: Verdict, call: Call, now_ns: int
 ) -> dict[str, Any]:
-    """The head of a decision's line. Of a request that could not be read, the texts as sent."""
-    return {"decision_id": decision_id, "rpc": call.rpc, **_who(sent, intake, verdict)}
+    """The head of a decision's line, which is written at `now_ns`, a monotonic time.
+
+    Of a request that could not be read it tells the texts as they were sent.
+    """
+    return {
+        "decision_id": decision_id,
+        "rpc": call.rpc,
+        **_who(sent, intake, verdict),
+        **call.fields(now_ns),
+    }
 
 
 def _who(sent: Sent, intake: Intake, verdict: Verdict) -> dict[str, Any]:
     if sent.request is None:
         return _NOBODY
-    text, terms = sent.request.terms, intake.terms
-    snapshot = sent.request.snapshot
+    text, terms, snapshot = sent.request.terms, intake.terms, sent.request.snapshot
     account_id = verdict.account_id or (snapshot.fields.account_id if snapshot is not None else "")
-    if terms is None:
-        ratio, extra = text.ratio_qty_request, text.extra_liquidation_ratio
-    else:
+    if terms is not None:
         asked = terms.ratio_qty_request
-        ratio, extra = "" if asked is None else plain(asked), plain(terms.extra_liquidation_ratio)
+        return {
+            "liquidation_id": terms.liquidation_id,
+            "account_id": account_id,
+            "liquidator_id": terms.liquidator_id,
+            "ratio_qty_request": "" if asked is None else plain(asked),
+            "extra_liquidation_ratio": plain(terms.extra_liquidation_ratio),
+        }
     return {
         "liquidation_id": text.liquidation_id,
         "account_id": _clipped(account_id),
         "liquidator_id": _clipped(text.liquidator_id),
-        "ratio_qty_request": _clipped(ratio),
-        "extra_liquidation_ratio": _clipped(extra),
+        "ratio_qty_request": _clipped(text.ratio_qty_request),
+        "extra_liquidation_ratio": _clipped(text.extra_liquidation_ratio),
     }
 
 

@@ -26,10 +26,10 @@ class Masking:
         # BLAKE2 takes a key of up to 64 bytes; a secret may be of any length.
         self._secret = hashlib.blake2b(secret.encode(), digest_size=64).digest()
 
-    def apply(self, line: Mapping[str, Any]) -> dict[str, Any]:
-        """`line` with its ids masked; the key `masked` tells which."""
+    def apply(self, line: dict[str, Any]) -> dict[str, Any]:
+        """`line` with its ids masked; the key `masked` tells which. With no keys, `line` itself."""
         if not self._keys:
-            return dict(line)
+            return line
         masked: dict[str, Any] = self._masked(line)
         return masked | {"masked": sorted(self._keys)}
 
@@ -62,6 +62,8 @@ class Sampling:
 
     def keeps(self) -> bool:
         """Whether this one is kept."""
+        if self.share == ONE:
+            return True
         self._owed += self.share
         if self._owed < ONE:
             return False

@@ -10,7 +10,7 @@ import fcntl
 import os
 import stat
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,6 +23,8 @@ __all__ = ["LogSink", "Turns"]
 _CAPACITY_BYTES: Final = 32 * 1024 * 1024
 # How long to wait before a sink that failed is tried again, in seconds.
 _RETRY_S: Final = 0.2
+# How long a line waits for others, in seconds: what comes together is written together.
+_GATHER_S: Final = 0.002
 # Bytes handed to the system at once.
 _WRITE_BYTES: Final = 256 * 1024
 
@@ -82,11 +84,13 @@ class LogSink:
         self._turns = turns if turns is not None and _is_shared(descriptor) else None
         self._gap_line = gap_line
         self._capacity = capacity_bytes
-        self._waiting: deque[bytes | _Gap] = deque()
+        self._waiting: list[bytes | _Gap] = []
+        # Those that the thread has taken count as waiting until they are written.
         self._waiting_bytes = 0
-        self._next: int | None = None
         self._in_hand = 0
+        self._next: int | None = None
         self._lost = 0
+        self._resting = False
         self._closing = False
         self._given_up = False
         self._changed = threading.Condition()
@@ -104,10 +108,10 @@ class LogSink:
             if self._closing or self._waiting_bytes + len(line) > self._capacity:
                 self._drop()
                 return
-            idle = not self._waiting
             self._waiting.append(line)
             self._waiting_bytes += len(line)
-            if idle:
+            if self._resting:
+                self._resting = False
                 self._changed.notify()
 
     def switch_to(self, descriptor: int) -> None:
@@ -140,23 +144,25 @@ class LogSink:
 
     def _run(self) -> None:
         try:
-            self._write_all()
+            while self._await_lines():
+                # Meanwhile no line wakes this thread, which takes the interpreter from the calls.
+                time.sleep(_GATHER_S)
+                if not self._write_all(self._take()):
+                    return
         finally:
             os.close(self._descriptor)
 
-    def _write_all(self) -> None:
-        while True:
-            with self._changed:
+    def _await_lines(self) -> bool:
+        """Returns when lines are waiting; False where there will be no more."""
+        with self._changed:
+            self._switch()
+            while not self._waiting:
+                if self._closing:
+                    return False
+                self._resting = True
+                self._changed.wait()
                 self._switch()
-                while not self._waiting:
-                    if self._closing:
-                        return
-                    self._changed.wait()
-                    self._switch()
-                chunk = self._take()
-            with self._turns.taken() if self._turns is not None else nullcontext():
-                if not self._write_out(chunk):
-                    return
+            return True
 
     def _switch(self) -> None:
         """Goes over to the next descriptor, between lines."""
@@ -164,40 +170,57 @@ class LogSink:
             os.close(self._descriptor)
             self._descriptor, self._next = self._next, None
 
-    def _take(self) -> bytes:
-        """What is written next; it stays counted as waiting until it is written."""
-        first = self._waiting[0]
-        if isinstance(first, _Gap):
-            self._waiting.popleft()
-            told = self._gap_line(first.lost)
-            self._waiting_bytes += len(told)
-            return told
-        lines = []
-        size = 0
-        while self._waiting and size < _WRITE_BYTES:
-            line = self._waiting[0]
-            if isinstance(line, _Gap):
-                break
-            self._waiting.popleft()
-            lines.append(line)
-            size += len(line)
-        self._in_hand = len(lines)
-        return b"".join(lines)
+    def _take(self) -> list[bytes | _Gap]:
+        """All that is waiting."""
+        with self._changed:
+            self._switch()
+            taken, self._waiting = self._waiting, []
+            self._in_hand = sum(1 for each in taken if isinstance(each, bytes))
+            return taken
 
-    def _write_out(self, chunk: bytes) -> bool:
-        """Writes all of `chunk`, however long the sink takes; False where it was given up."""
-        rest = memoryview(chunk)
-        while rest:
-            try:
-                written = os.write(self._descriptor, rest)
-            except OSError as error:
-                if not self._worth_waiting(error):
+    def _write_all(self, taken: list[bytes | _Gap]) -> bool:
+        """Writes lines in as few pieces as may be; False where the rest was given up."""
+        piece: list[bytes] = []
+        size = 0
+        for each in taken:
+            if isinstance(each, _Gap):
+                if not (self._write_lines(piece) and self._write_gap(each)):
                     return False
+                piece, size = [], 0
                 continue
-            rest = rest[written:]
-            with self._changed:
-                self._waiting_bytes -= written
-                self._in_hand = min(self._in_hand, bytes(rest).count(b"\n"))
+            piece.append(each)
+            size += len(each)
+            if size >= _WRITE_BYTES:
+                if not self._write_lines(piece):
+                    return False
+                piece, size = [], 0
+        return self._write_lines(piece)
+
+    def _write_gap(self, gap: _Gap) -> bool:
+        told = self._gap_line(gap.lost)
+        with self._changed:
+            self._waiting_bytes += len(told)
+        return self._write_out(told, 0)
+
+    def _write_lines(self, lines: list[bytes]) -> bool:
+        return self._write_out(b"".join(lines), len(lines))
+
+    def _write_out(self, piece: bytes, lines: int) -> bool:
+        """Writes all of `piece`, however long the sink takes; False where it was given up."""
+        rest = memoryview(piece)
+        behind = self._in_hand - lines
+        with self._turns.taken() if self._turns is not None else nullcontext():
+            while rest:
+                try:
+                    written = os.write(self._descriptor, rest)
+                except OSError as error:
+                    if not self._worth_waiting(error):
+                        return False
+                    continue
+                rest = rest[written:]
+                with self._changed:
+                    self._waiting_bytes -= written
+                    self._in_hand = behind + min(lines, bytes(rest).count(b"\n"))
         return True
 
     def _worth_waiting(self, error: OSError) -> bool:

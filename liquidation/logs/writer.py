@@ -56,12 +56,12 @@ class DecisionLog:
         self._masking = masking
         self._sampling = sampling
         self._seq = 0
+        self._now = now
         self._log = structlog.wrap_logger(
             _Lines(sink),
-            processors=[_Head(now), _render],
+            processors=[_render],
             wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-            cache_logger_on_first_use=True,
-        )
+        ).bind()
 
     @property
     def lost(self) -> int:
@@ -182,19 +182,30 @@ class DecisionLog:
 
     def note(self, level: str, event: str, **fields: Any) -> None:
         """Something about the process itself, such as that it serves or drains."""
-        self._observer.line(event)
-        getattr(self._log, level)(event, **fields, process=self.process, worker=self._worker)
+        line = self._head(level, event) | fields
+        self._write(line | {"process": self.process, "worker": self._worker})
 
     def _numbered(self, level: str, event: str, fields: Mapping[str, Any], request: object) -> None:
         self._seq += 1
-        self._observer.line(event)
-        line = self._masking.apply({**fields, "request": request})
-        line |= {"process": self.process, "worker": self._worker, "seq": self._seq}
+        line = self._masking.apply({**self._head(level, event), **fields, "request": request})
+        # The request comes last: it is the longest, and read by few.
+        request = line.pop("request")
+        line["process"] = self.process
+        line["worker"] = self._worker
+        line["seq"] = self._seq
         if self._sampling.share != ONE:
             line["sample"] = plain(self._sampling.share)
-        # The request comes last: it is the longest, and read by few.
-        line["request"] = line.pop("request")
-        getattr(self._log, level)(event, **line)
+        line["request"] = request
+        self._write(line)
+
+    def _head(self, level: str, event: str) -> dict[str, Any]:
+        """Time, level and event come first: what a person reads a line by."""
+        return {"timestamp": self._now(), "level": level, "event": event}
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._observer.line(line["event"])
+        # As one value: structlog would copy each of thirty keys three times.
+        getattr(self._log, line["level"])(line["event"], line=line)
 
 
 class _Lines:
@@ -204,27 +215,20 @@ class _Lines:
         self.info = self.warning = self.error = sink.write
 
 
-class _Head:
-    """Puts time, level and event first: what a person reads a line by."""
-
-    def __init__(self, now: Callable[[], str]) -> None:
-        self._now = now
-
-    def __call__(self, _: object, level: str, line: EventDict) -> EventDict:
-        return {"timestamp": self._now(), "level": level, "event": line.pop("event"), **line}
-
-
-def _render(_: object, __: str, line: EventDict) -> bytes:
-    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+def _render(_: object, __: str, told: EventDict) -> bytes:
+    return orjson.dumps(told["line"], option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _level(refusal: Refusal | None) -> str:
     return "info" if refusal is None else _LEVELS.get(refusal.row.code, "info")
 
 
+_ACCEPTED: Final = {"outcome": "accepted", "code": 0, "name": "", "message": "", "rule": ""}
+
+
 def _outcome(refusal: Refusal | None) -> dict[str, Any]:
     if refusal is None:
-        return {"outcome": "accepted", "code": 0, "name": "", "message": "", "rule": ""}
+        return _ACCEPTED
     row = refusal.row
     return {
         "outcome": "refused",

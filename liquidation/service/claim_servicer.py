@@ -98,7 +98,7 @@ class _ClaimServicer:
         request = self._door.parse(pb.BeginClaimRequest, data)
         if isinstance(request, Defect):
             return BeginText("", wire.unreadable(data, request), None)
-        return BeginText(request.request_id, wire.sent(request), _lease(request))
+        return BeginText(request.request_id, wire.begin_sent(request), _lease(request))
 
     async def renew(self, request: pb.RenewClaimRequest, call: Call) -> Message:
         claim = await self._claims.renew(

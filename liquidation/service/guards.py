@@ -1,10 +1,9 @@
 """What stands before a call: its key, its liquidator's rate, how many may be in progress."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Final
+from typing import Final, Self
 
 from liquidation.core import catalogue
 from liquidation.core.intake import MAX_ID
@@ -82,16 +81,9 @@ class Guard:
             retry_after_s=wait_s,
         )
 
-    @contextmanager
-    def admit(self) -> Iterator["Admission"]:
-        """Counts a call while the block runs, if it is not one too many."""
-        admission = Admission(self)
-        try:
-            admission.ask()
-            yield admission
-        finally:
-            if admission.granted:
-                self._in_progress -= 1
+    def admit(self) -> "Admission":
+        """To be entered for a call: counts it while the block runs, if it is not one too many."""
+        return Admission(self)
 
     @property
     def in_progress(self) -> int:
@@ -105,6 +97,10 @@ class Guard:
         self._in_progress += 1
         return True
 
+    def give_back(self) -> None:
+        """Counts one call less."""
+        self._in_progress -= 1
+
 
 class Admission:
     """Whether a call may go on. One that was refused may ask again, and holds no place."""
@@ -114,6 +110,14 @@ class Admission:
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
         self.granted = False
+
+    def __enter__(self) -> Self:
+        self.ask()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.granted:
+            self._guard.give_back()
 
     def ask(self) -> Refusal | None:
         """The refusal where the call is one too many now."""

@@ -1,6 +1,6 @@
 """LiquidationRulesService: wire → desk → wire. It decides nothing."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -17,6 +17,7 @@ from liquidation.failures import FAULT
 from liquidation.logs.lines import Call
 from liquidation.service import refusals, rpc, wire
 from liquidation.service.door import Arrival, Door
+from liquidation.service.guards import Admission
 from liquidation.v1 import rules_service_pb2
 
 __all__ = ["claim_result", "rules_in_force", "rules_service"]
@@ -40,8 +41,8 @@ def rules_service(
     return rpc.Service(
         rules_service_pb2.DESCRIPTOR.services_by_name["LiquidationRulesService"],
         unary={
-            "CheckClaim": servicer.unary("CheckClaim", servicer.check_claim),
-            "BatchCheckClaims": servicer.unary("BatchCheckClaims", servicer.batch_check_claims),
+            "CheckClaim": servicer.check_claim,
+            "BatchCheckClaims": servicer.batch_check_claims,
             "ListErrorCodes": calls.unary(
                 "ListErrorCodes", rules_service_pb2.ListErrorCodesRequest, _error_codes
             ),
@@ -56,32 +57,38 @@ class _RulesServicer:
         self._desk = desk
         self._door = door
 
-    def unary(
-        self, name: str, behaviour: Callable[[bytes, Arrival], Awaitable[Message | Answer]]
-    ) -> rpc.Unary:
-        """A handler that sends the message that `behaviour` gives, or the refusal."""
-
-        async def handle(data: bytes, context: rpc.Context) -> bytes:
-            arrival = self._door.arrive(name, Permission.CHECK, context)
-            try:
-                outcome = await behaviour(data, arrival)
-            except Exception as error:  # noqa: BLE001 - the last line of defence, told in full
-                outcome = self._desk.fault(wire.unreadable(data), arrival.call, error)
-            if isinstance(outcome, Message):
-                await self._door.leave(arrival.call, 0)
-                return outcome.SerializeToString()
-            return await self._refuse(context, arrival, outcome)
-
-        return handle
-
-    async def check_claim(self, data: bytes, arrival: Arrival) -> Message | Answer:
-        request = self._door.parse(rules_service_pb2.CheckClaimRequest, data)
-        answer = await self._check_one(_sent(request, data), arrival)
+    async def check_claim(self, data: bytes, context: rpc.Context) -> bytes:
+        arrival = self._door.arrive("CheckClaim", Permission.CHECK, context)
+        try:
+            request = self._door.parse(rules_service_pb2.CheckClaimRequest, data)
+            if isinstance(request, Defect):
+                sent = wire.unreadable(data, request)
+            else:
+                sent = wire.sent(request)
+            answer = await self._check_one(sent, arrival)
+            response = b""
+            if answer.verdict.accepted:
+                response = wire.checked(answer.decision_id, answer.verdict).SerializeToString()
+        except Exception as error:  # noqa: BLE001 - the last line of defence, told in full
+            answer = self._desk.fault(wire.unreadable(data), arrival.call, error)
         if answer.verdict.accepted:
-            return wire.checked(answer.decision_id, answer.verdict)
-        return answer
+            await self._door.leave(arrival.call, 0)
+            return response
+        return await self._refuse(context, arrival, answer)
 
-    async def batch_check_claims(self, data: bytes, arrival: Arrival) -> Message | Answer:
+    async def batch_check_claims(self, data: bytes, context: rpc.Context) -> bytes:
+        arrival = self._door.arrive("BatchCheckClaims", Permission.CHECK, context)
+        try:
+            outcome = await self._check_batch(data, arrival)
+        except Exception as error:  # noqa: BLE001 - the last line of defence, told in full
+            outcome = self._desk.fault(wire.unreadable(data), arrival.call, error)
+        if isinstance(outcome, Answer):
+            return await self._refuse(context, arrival, outcome)
+        await self._door.leave(arrival.call, 0)
+        return outcome
+
+    async def _check_batch(self, data: bytes, arrival: Arrival) -> bytes | Answer:
+        """The response, or the refusal of the whole."""
         if arrival.refusal is not None:
             return await self._check_one(wire.unreadable(data), arrival)
         batch = self._door.parse(rules_service_pb2.BatchCheckClaimsRequest, data)
@@ -90,35 +97,51 @@ class _RulesServicer:
             return await self._check_one(wire.unreadable(data, defect), arrival)
         if unknown := wire.unknown_fields(batch, deep=False):
             return await self._check_one(wire.unreadable(data, unknown_fields=unknown), arrival)
+        clean = not wire.unknown_fields(batch)
         with self._door.guard.admit() as admission:
             answers = await self._desk.check_all(
-                [wire.sent(each) for each in batch.requests],
+                [wire.sent(each, clean=clean) for each in batch.requests],
                 arrival.call,
                 self._door.admits(arrival, admission),
             )
-        return rules_service_pb2.BatchCheckClaimsResponse(results=map(claim_result, answers))
+        response = rules_service_pb2.BatchCheckClaimsResponse()
+        for answer in answers:
+            _fill_result(response.results.add(), answer)
+        return response.SerializeToString()
 
     async def stream_check_claims(
         self, requests: AsyncIterator[bytes], context: rpc.Context
     ) -> AsyncIterator[bytes]:
         with self._door.guard.admit() as admission:
-            async for data in self._door.items(requests, context):
+            async for turn in self._door.turns(requests, context):
                 # Each time anew: a key may be revoked while its stream is open.
                 arrival = self._door.arrive("StreamCheckClaims", Permission.CHECK, context)
-                correlation_id = ""
                 admission.ask()
-                try:
-                    correlation_id, sent = self._item(data)
-                    admit = self._door.admits(arrival, admission)
-                    answer = await self._desk.check(sent, arrival.call, admit)
-                except Exception as error:  # noqa: BLE001 - a fault must not end the stream
-                    answer = self._desk.fault(wire.unreadable(data), arrival.call, error)
                 if arrival.refusal is not None:
+                    answer = await self._check_one(wire.unreadable(turn[0]), arrival)
                     await self._refuse(context, arrival, answer)
                     return
-                yield rules_service_pb2.StreamCheckClaimsResponse(
-                    correlation_id=correlation_id, result=claim_result(answer)
-                ).SerializeToString()
+                for response in await self._answers(turn, arrival, admission):
+                    yield response.SerializeToString()
+
+    async def _answers(
+        self, turn: Sequence[bytes], arrival: Arrival, admission: Admission
+    ) -> list[rules_service_pb2.StreamCheckClaimsResponse]:
+        """The answers to one turn of a stream, in order."""
+        items = [self._item(data) for data in turn]
+        admit = self._door.admits(arrival, admission)
+        read = [sent for _, sent in items if not isinstance(sent, Exception)]
+        answers = iter(await self._desk.check_all(read, arrival.call, admit))
+        responses = []
+        for data, (correlation_id, sent) in zip(turn, items, strict=True):
+            if isinstance(sent, Exception):
+                answer = self._desk.fault(wire.unreadable(data), arrival.call, sent)
+            else:
+                answer = next(answers)
+            response = rules_service_pb2.StreamCheckClaimsResponse(correlation_id=correlation_id)
+            _fill_result(response.result, answer)
+            responses.append(response)
+        return responses
 
     async def _refuse(self, context: rpc.Context, arrival: Arrival, answer: Answer) -> bytes:
         refusal = answer.verdict.refusal or FAULT
@@ -129,31 +152,37 @@ class _RulesServicer:
         with self._door.guard.admit() as admission:
             return await self._desk.check(sent, arrival.call, self._door.admits(arrival, admission))
 
-    def _item(self, data: bytes) -> tuple[str, Sent]:
-        item = self._door.parse(rules_service_pb2.StreamCheckClaimsRequest, data)
-        if isinstance(item, Defect):
-            return "", wire.unreadable(data, item)
-        sent = wire.sent(item.request)
-        if unknown := wire.unknown_fields(item, deep=False):
-            sent = replace(sent, unknown_fields=unknown + sent.unknown_fields)
+    def _item(self, data: bytes) -> tuple[str, Sent | Exception]:
+        """An item's correlation id, and what it asks; or the fault of ours that reading it met."""
+        try:
+            item = self._door.parse(rules_service_pb2.StreamCheckClaimsRequest, data)
+            if isinstance(item, Defect):
+                return "", wire.unreadable(data, item)
+            sent = wire.sent(item.request)
+            if unknown := wire.unknown_fields(item, deep=False):
+                sent = replace(sent, unknown_fields=unknown + sent.unknown_fields)
+        except Exception as error:  # noqa: BLE001 - a fault must not end the stream
+            return "", error
         return item.correlation_id, sent
 
 
 _BATCH_SIZE: Final = Defect("requests", f"must have 1 to {MAX_BATCH} entries")
 
 
-def _sent(request: rules_service_pb2.CheckClaimRequest | Defect, data: bytes) -> Sent:
-    return wire.unreadable(data, request) if isinstance(request, Defect) else wire.sent(request)
-
-
 def claim_result(answer: Answer) -> rules_service_pb2.CheckClaimResult:
-    """The answer to one claim of a batch or a stream."""
-    if answer.verdict.refusal is None:
-        accepted = wire.checked(answer.decision_id, answer.verdict)
-        return rules_service_pb2.CheckClaimResult(accepted=accepted)
-    decision = wire.decision(answer.decision_id, answer.verdict)
-    refused = refusals.status(answer.verdict.refusal, decision)
-    return rules_service_pb2.CheckClaimResult(refused=refused)
+    """The answer to one claim, as one of a batch."""
+    message = rules_service_pb2.CheckClaimResult()
+    _fill_result(message, answer)
+    return message
+
+
+def _fill_result(message: rules_service_pb2.CheckClaimResult, answer: Answer) -> None:
+    refusal = answer.verdict.refusal
+    if refusal is None:
+        wire.checked(answer.decision_id, answer.verdict, message.accepted)
+    else:
+        decision = wire.decision(answer.decision_id, answer.verdict)
+        message.refused.CopyFrom(refusals.status(refusal, decision))
 
 
 async def _error_codes(_: rules_service_pb2.ListErrorCodesRequest, __: Call) -> Message:

@@ -65,7 +65,7 @@ class AtWork:
         """The claim that a BeginClaim on `samples.low()` is granted, or None."""
         body = samples.low_request(**request) | {"request_id": request_id, "lease_ttl": "30s"}
         message = ParseDict(body, claim_service_pb2.BeginClaimRequest())
-        begin = BeginText(request_id, wire.sent(message), (30, 0))
+        begin = BeginText(request_id, wire.begin_sent(message), (30, 0))
         outcome = await self.claiming.begin(begin, call("BeginClaim"), lambda _: None)
         return outcome.claim if isinstance(outcome, Granted) else None
 

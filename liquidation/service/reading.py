@@ -1,0 +1,60 @@
+"""A stream's items, read while those before them are decided and answered."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Final
+
+__all__ = ["TURN", "ReadAhead"]
+
+# Items that are handed over at once, and decided before other calls get their turn.
+TURN: Final = 32
+# Items that are read before those before them are answered; then the caller has to wait. To read
+# ahead doubles the items a second of a stream with a hundred under way (see bench/README.md).
+_MOST: Final = 2 * TURN
+
+
+class ReadAhead:
+    """Reads the items of one stream. At most 64 wait here, so that a caller cannot fill memory."""
+
+    def __init__(self, requests: AsyncIterator[bytes]) -> None:
+        """`requests` are the stream's items as they come."""
+        self._requests = requests
+        self._items: deque[bytes] = deque()
+        self._over = False
+        self._changed = asyncio.Event()
+        self._room = asyncio.Event()
+        self._reading = asyncio.create_task(self._read())
+
+    async def turn(self) -> list[bytes]:
+        """The next items, 1 to `TURN`, as soon as there is one; none where the stream is over.
+
+        Raises:
+            Exception: what went wrong while reading.
+        """
+        while not self._items and not self._over:
+            self._changed.clear()
+            await self._changed.wait()
+        if self._reading.done() and not self._items and not self._reading.cancelled():
+            self._reading.result()
+        turn = [self._items.popleft() for _ in range(min(len(self._items), TURN))]
+        self._room.set()
+        return turn
+
+    def end(self) -> None:
+        """Ends the stream for whoever waits for its next item; nothing more is read."""
+        self._over = True
+        self._changed.set()
+        self._reading.cancel()
+
+    async def _read(self) -> None:
+        try:
+            async for item in self._requests:
+                self._items.append(item)
+                self._changed.set()
+                while len(self._items) >= _MOST:
+                    self._room.clear()
+                    await self._room.wait()
+        finally:
+            self._over = True
+            self._changed.set()
