@@ -16,8 +16,8 @@ help: ## List the targets
 run: $(READY) ## Start the service on 127.0.0.1:50051 (more flags: ARGS="--listen ...")
 	@$(BIN)/python server.py $(ARGS)
 
-test: $(READY) ## Run all tests, two at a time (one after the other: ARGS="-n 0")
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: $(READY) ## Run all tests, three at a time (one after the other: ARGS="-n 0")
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY) ## Ruff, buf lint and buf breaking
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ from tests.torture.history import Begin, Change, Found, History, violations
 from tests.torture.run import Deaths, Plan, torture
 
 SHORT = {
-    "sqlite": Plan(operations=2500, kills=10, workers=2, clients=16, accounts=6, seed=3),
+    "sqlite": Plan(operations=1500, kills=10, workers=2, clients=16, accounts=6, seed=3),
     "postgres": Plan(
         engine="postgres",
         operations=600,
