@@ -9,18 +9,20 @@ __all__ = ["TURN", "ReadAhead"]
 
 # Items that are handed over at once, and decided before other calls get their turn.
 TURN: Final = 32
-# Items that are read before those before them are answered; then the caller has to wait. To read
-# ahead doubles the items a second of a stream with a hundred under way (see bench/README.md).
+# Items, and bytes of them, that are read before those before them are answered; then the caller
+# has to wait.
 _MOST: Final = 2 * TURN
+_MOST_BYTES: Final = 256 * 1024
 
 
 class ReadAhead:
-    """Reads the items of one stream. At most 64 wait here, so that a caller cannot fill memory."""
+    """Reads the items of one stream. Few wait here, so that a caller cannot fill the memory."""
 
     def __init__(self, requests: AsyncIterator[bytes]) -> None:
         """`requests` are the stream's items as they come."""
         self._requests = requests
         self._items: deque[bytes] = deque()
+        self._bytes = 0
         self._over = False
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
@@ -30,14 +32,15 @@ class ReadAhead:
         """The next items, 1 to `TURN`, as soon as there is one; none where the stream is over.
 
         Raises:
-            Exception: what went wrong while reading.
+            Exception: what went wrong while reading, once all that came before is handed over.
         """
         while not self._items and not self._over:
             self._changed.clear()
             await self._changed.wait()
-        if self._reading.done() and not self._items and not self._reading.cancelled():
+        if not self._items and self._reading.done() and not self._reading.cancelled():
             self._reading.result()
         turn = [self._items.popleft() for _ in range(min(len(self._items), TURN))]
+        self._bytes -= sum(map(len, turn))
         self._room.set()
         return turn
 
@@ -51,8 +54,9 @@ class ReadAhead:
         try:
             async for item in self._requests:
                 self._items.append(item)
+                self._bytes += len(item)
                 self._changed.set()
-                while len(self._items) >= _MOST:
+                while len(self._items) >= _MOST or self._bytes >= _MOST_BYTES:
                     self._room.clear()
                     await self._room.wait()
         finally:

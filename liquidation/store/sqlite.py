@@ -38,7 +38,7 @@ from liquidation.store.clock import StoreClock
 from liquidation.store.group_commit import MAX_GROUP, GroupCommit, Job, Turnstile
 from liquidation.store.records import is_news
 from liquidation.store.sqlite_schema import migrate
-from liquidation.store.sqlite_standings import Standings, standing_of
+from liquidation.store.sqlite_standings import Standings, first_look
 
 __all__ = ["SqliteStore"]
 
@@ -120,12 +120,14 @@ class SqliteStore:
         # A refusal that brings no news needs no write. Whether the claim is granted is not told
         # from this look, but by the transaction below.
         query = StandingQuery.about(request.terms, request.snapshot)
-        with self._one_moment() as connection:
-            known = sqlite_claim_rows.known(connection, request.request_id, self._clock)
-            standing = standing_of(connection, query, self._clock)
-        if known is not None:
-            return known
-        if not is_news(request.snapshot, standing):
+        try:
+            standing = first_look(self._reading, query, request.request_id, self._clock)
+        except sqlite3.Error as error:
+            raise _cannot_read(error) from error
+        if standing is None:
+            if (known := self._known(request.request_id)) is not None:
+                return known
+        elif not is_news(request.snapshot, standing):
             verdict = decide(standing)
             if not verdict.accepted:
                 return Begun(None, verdict, request.decision_id, standing=standing)
@@ -133,6 +135,11 @@ class SqliteStore:
             lambda connection: sqlite_claims.begin(connection, request, decide, self._clock)
         )
         return begun
+
+    def _known(self, request_id: str) -> Begun | None:
+        """What a request_id got before; None where that was purged meanwhile."""
+        with self._one_moment() as connection:
+            return sqlite_claim_rows.known(connection, request_id, self._clock)
 
     async def renew(self, claim_id: str, token: int, lease_us: int) -> Changed:
         changed: Changed = await self._write(
