@@ -6,6 +6,7 @@ python -m bench.sidecar GROUP LANES [FLAGS OF `liquidation serve`]
 import asyncio
 import atexit
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable
@@ -20,7 +21,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from bench.claims import LEASE_S
 from bench.stores import Committing, open_store
-from liquidation import cli, serving
+from liquidation import cli, grpc_environment, serving
 from liquidation.store.locations import PostgresDatabase, StoreLocation
 from liquidation.v1 import (
     claim_service_pb2,
@@ -94,6 +95,8 @@ async def sidecar(
             *("--listen=127.0.0.1:0", f"--store={store}", f"--log-file={directory}/decisions.log"),
         ],
         cwd=ROOT,
+        # As the service sets it for itself, which comes too late here: gRPC is imported above.
+        env={**os.environ, grpc_environment.EXPERIMENTS: "-event_engine_listener"},
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -19,7 +19,7 @@ from liquidation.logs.lines import Call, decision_fields, request_record
 from liquidation.logs.writer import DecisionLog
 from liquidation.store.base import StandingQuery, Store
 
-__all__ = ["Admit", "Answer", "Desk"]
+__all__ = ["Admit", "Answer", "Asked", "Desk"]
 
 # Why a request is not to be decided, for a reason that lies outside of the rules; None to go on.
 Admit = Callable[[Sent], Refusal | None]
@@ -33,6 +33,15 @@ class Answer(NamedTuple):
 
     decision_id: str
     verdict: Verdict
+
+
+class Asked(NamedTuple):
+    """A request to be checked, of which call, and whether its caller is gone already."""
+
+    sent: Sent
+    call: Call
+    admit: Admit
+    abandoned: bool
 
 
 def _admit_all(_: Sent) -> Refusal | None:
@@ -58,47 +67,50 @@ class Desk:
         self._monotonic_ns = monotonic_ns
 
     async def check(self, sent: Sent, call: Call, admit: Admit = _admit_all) -> Answer:
-        """The answer to one request; see `check_all`."""
-        work = self._take_up(sent, admit, abandoned=call.abandoned())
-        try:
-            await self._look_up((work,))
-        except asyncio.CancelledError:
-            self._refuse(work, call, ABANDONED)
-            raise
-        return self._settle(work, call)
+        """The answer to one request; see `check_together`."""
+        asked = Asked(sent, call, admit, abandoned=call.abandoned())
+        (answer,) = await self.check_together((asked,))
+        return answer
+
+    async def check_together(self, asked: Sequence[Asked]) -> list[Answer]:
+        """The answers to some requests, in order; none of them changes another's.
+
+        What `admit` has something against is refused for that, and not decided.
+
+        Raises:
+            asyncio.CancelledError: the caller is gone; each request is logged as such.
+        """
+        works = [self._take_up(each) for each in asked]
+        return await self._check(works, asked)
 
     async def check_all(
         self, requests: Sequence[Sent], call: Call, admit: Admit = _admit_all
     ) -> list[Answer]:
-        """The answers to many requests, in order; none of them changes another's.
-
-        What `admit` has something against is refused for that, and not decided.
+        """The answers to the many requests of one call, in order; see `check_together`.
 
         Raises:
             asyncio.CancelledError: the caller is gone; what was not decided is logged as such.
         """
         answers: list[Answer] = []
         store_refusal: Refusal | None = None
+        begun = 0
         try:
-            for start in range(0, len(requests), _TURN):
-                if start:
+            while begun < len(requests):
+                if begun:
                     await asyncio.sleep(0)
                 abandoned = call.abandoned()
-                works = [
-                    self._take_up(each, admit, abandoned=abandoned)
-                    for each in requests[start : start + _TURN]
-                ]
-                if store_refusal is None:
-                    await self._look_up(works)
-                else:
+                turn = requests[begun : begun + _TURN]
+                asked = [Asked(each, call, admit, abandoned) for each in turn]
+                works = [self._take_up(each) for each in asked]
+                for work in works:
                     # A store that did not answer is waited for once a call, not once a turn.
-                    for work in works:
-                        work.store_refusal = store_refusal
-                answers += [self._settle(work, call) for work in works]
+                    work.store_refusal = store_refusal
+                begun += len(turn)
+                answers += await self._check(works, asked)
                 if any(work.store_refusal is STORE_NOT_REACHED for work in works):
                     store_refusal = STORE_NOT_REACHED
         except asyncio.CancelledError:
-            for each in requests[len(answers) :]:
+            for each in requests[begun:]:
                 self._refuse(self._work(each), call, ABANDONED)
             raise
         return answers
@@ -115,11 +127,12 @@ class Desk:
         work.verdict = work.undecided(refusal)
         return self._answer(work, call)
 
-    def _take_up(self, sent: Sent, admit: Admit, *, abandoned: bool) -> "_Work":
+    def _take_up(self, asked: Asked) -> "_Work":
         """A request with what it asks for read, or with the verdict where it is not to be read."""
+        sent = asked.sent
         work = self._work(sent)
         try:
-            outside = ABANDONED if abandoned else admit(sent)
+            outside = ABANDONED if asked.abandoned else asked.admit(sent)
             if outside is not None:
                 work.verdict = work.undecided(outside)
             elif sent.request is not None:
@@ -128,12 +141,21 @@ class Desk:
             work.verdict = work.undecided(refusal_of(error, self._log, work.decision_id))
         return work
 
+    async def _check(self, works: Sequence["_Work"], asked: Sequence[Asked]) -> list[Answer]:
+        try:
+            await self._look_up(works)
+        except asyncio.CancelledError:
+            for work, each in zip(works, asked, strict=True):
+                self._refuse(work, each.call, ABANDONED)
+            raise
+        return [self._settle(work, each.call) for work, each in zip(works, asked, strict=True)]
+
     async def _look_up(self, works: Sequence["_Work"]) -> None:
         """Fills in what is stored about each request; where that fails, why."""
         queries = []
         asking = []
         for work in works:
-            if work.intake.terms is not None:
+            if work.intake.terms is not None and work.store_refusal is None:
                 asking.append(work)
                 queries.append(StandingQuery.about(work.intake.terms, work.intake.snapshot))
         if not queries:

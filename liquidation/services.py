@@ -73,7 +73,7 @@ def put_together(
         store, rules, log, register, claims.tell_expired, new_id, lambda: uuid.uuid4().hex, _CLOCK
     )
     handlers = (
-        rules_service(desk, in_force.policy, door, calls(Permission.CHECK)),
+        rules_service(desk, in_force.policy, door, unfinished, calls(Permission.CHECK)),
         liquidation_service(register, calls(Permission.LIQUIDATIONS)),
         claim_service(claiming, claims, door, unfinished, calls(Permission.CLAIMS)),
     )

@@ -95,17 +95,21 @@ def refuse(
 
 
 class Unfinished:
-    """Changes that go on when their caller is gone, so that what was stored is also told."""
+    """What goes on when its caller is gone, so that what was stored or decided is also told."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def finish(self, change: Coroutine[Any, Any, _T]) -> _T:
-        """What `change` returns; it runs to its end even where the caller is cancelled."""
-        task = asyncio.create_task(change)
+    def begin(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        """Begins `work`, which runs to its end whoever is cancelled."""
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        return task
+
+    async def finish(self, change: Coroutine[Any, Any, _T]) -> _T:
+        """What `change` returns; it runs to its end even where the caller is cancelled."""
+        return await asyncio.shield(self.begin(change))
 
     async def drained(self) -> None:
         """Returns when nothing is under way any more."""

@@ -1,6 +1,8 @@
 """LiquidationRulesService: wire → desk → wire. It decides nothing."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Final
 
@@ -12,12 +14,13 @@ from liquidation.core.model import Defect, Tier
 from liquidation.core.numbers import plain
 from liquidation.core.policy import MAX_BATCH, RULE_NAMES, Mode, Policy
 from liquidation.core.texts import Sent
-from liquidation.desk import Answer, Desk
+from liquidation.desk import Answer, Asked, Desk
 from liquidation.failures import FAULT
 from liquidation.logs.lines import Call
 from liquidation.service import refusals, rpc, wire
 from liquidation.service.door import Arrival, Door
 from liquidation.service.guards import Admission
+from liquidation.service.turns import Turns, TurnSize
 from liquidation.v1 import rules_service_pb2
 
 __all__ = ["claim_result", "rules_in_force", "rules_service"]
@@ -30,10 +33,14 @@ _MODES: Final = {
 
 
 def rules_service(
-    desk: Desk, in_force: Callable[[], Policy], door: Door, calls: rpc.PlainCalls
+    desk: Desk,
+    in_force: Callable[[], Policy],
+    door: Door,
+    unfinished: rpc.Unfinished,
+    calls: rpc.PlainCalls,
 ) -> rpc.Service:
     """The service, ready to be added to a server; `in_force` are the rules that it tells."""
-    servicer = _RulesServicer(desk, door)
+    servicer = _RulesServicer(desk, door, unfinished)
 
     async def get_rules(_: rules_service_pb2.GetRulesRequest, __: Call) -> Message:
         return rules_in_force(in_force())
@@ -52,29 +59,54 @@ def rules_service(
     )
 
 
+# The bytes of a CheckClaim, and how it came.
+_Call = tuple[bytes, Arrival]
+
+
 class _RulesServicer:
-    def __init__(self, desk: Desk, door: Door) -> None:
+    def __init__(self, desk: Desk, door: Door, unfinished: rpc.Unfinished) -> None:
         self._desk = desk
         self._door = door
+        size = TurnSize(time.monotonic_ns, time.thread_time_ns)
+        self._turns = Turns(self._check_turn, size, unfinished.begin)
 
     async def check_claim(self, data: bytes, context: rpc.Context) -> bytes:
         arrival = self._door.arrive("CheckClaim", Permission.CHECK, context)
         try:
-            request = self._door.parse(rules_service_pb2.CheckClaimRequest, data)
-            if isinstance(request, Defect):
-                sent = wire.unreadable(data, request)
-            else:
-                sent = wire.sent(request)
-            answer = await self._check_one(sent, arrival)
-            response = b""
-            if answer.verdict.accepted:
-                response = wire.checked(answer.decision_id, answer.verdict).SerializeToString()
+            response, answer = await self._turns.answer((data, arrival))
         except Exception as error:  # noqa: BLE001 - the last line of defence, told in full
-            answer = self._desk.fault(wire.unreadable(data), arrival.call, error)
-        if answer.verdict.accepted:
-            await self._door.leave(arrival.call, 0)
-            return response
-        return await self._refuse(context, arrival, answer)
+            response, answer = None, self._desk.fault(wire.unreadable(data), arrival.call, error)
+        if response is None:
+            return await self._refuse(context, arrival, answer)
+        await self._door.leave(arrival.call, 0)
+        return response
+
+    async def _check_turn(
+        self, turn: Sequence[_Call], gone: Sequence[bool]
+    ) -> list[tuple[bytes | None, Answer]]:
+        """What each call is answered with; no message where it is refused."""
+        asked = []
+        with ExitStack() as admissions:
+            for (data, arrival), is_gone in zip(turn, gone, strict=True):
+                admission = admissions.enter_context(self._door.guard.admit())
+                request = self._door.parse(rules_service_pb2.CheckClaimRequest, data)
+                if isinstance(request, Defect):
+                    sent = wire.unreadable(data, request)
+                else:
+                    sent = wire.sent(request)
+                call = arrival.call
+                admit = self._door.admits(arrival, admission)
+                asked.append(Asked(sent, call, admit, is_gone or call.abandoned()))
+            answers = await self._desk.check_together(asked)
+        return [
+            (
+                wire.checked(answer.decision_id, answer.verdict).SerializeToString()
+                if answer.verdict.accepted
+                else None,
+                answer,
+            )
+            for answer in answers
+        ]
 
     async def batch_check_claims(self, data: bytes, context: rpc.Context) -> bytes:
         arrival = self._door.arrive("BatchCheckClaims", Permission.CHECK, context)
