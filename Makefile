@@ -8,7 +8,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint types proto release-proto descriptor check bench torture failover rolling rounds oracle format clean
+.PHONY: help run test lint types proto release-proto descriptor check bench bench-quick profile torture failover rolling rounds oracle format clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,11 +46,20 @@ format: $(READY) ## Format Python and proto files
 	$(BIN)/ruff format .
 	$(BIN)/buf format --write --path proto/liquidation
 
-bench: $(READY) ## Memory with many liquidations, group commit, PostgreSQL, reading a large log
+bench: $(READY) ## Every figure against its baseline (half an hour; the bars alone: make bench-quick)
+	@mkdir -p build/bench
+	$(BIN)/python -m bench.calls --json build/bench/calls.json
+	$(BIN)/python -m bench.rules
 	$(BIN)/python bench/many_liquidations.py
 	$(BIN)/python -m bench.group_commit
 	$(BIN)/python -m bench.shared_store
 	$(BIN)/python bench/log_stats.py
+
+bench-quick: $(READY) ## The bars for calls, in a minute
+	$(BIN)/python -m bench.calls --quick
+
+profile: $(READY) ## Where the time of a call goes, by layer
+	$(BIN)/python -m bench.profile
 
 torture: $(READY) ## Claims while servers are killed, on both engines, and the controls
 	$(BIN)/python -m tests.torture --operations 50000 --kills 100 $(ARGS)

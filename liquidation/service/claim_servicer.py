@@ -18,7 +18,7 @@ from liquidation.service.door import Arrival, Door
 from liquidation.store.base import ClaimFilter
 from liquidation.v1 import claim_service_pb2 as pb
 
-__all__ = ["claim_service"]
+__all__ = ["claim_message", "claim_service"]
 
 _STATES: Final = {state.value: state for state in ClaimState}
 
@@ -78,7 +78,7 @@ class _ClaimServicer:
         decision = wire.decision(answer.decision_id, answer.verdict)
         if isinstance(outcome, Granted):
             await self._door.leave(arrival.call, 0)
-            response = pb.BeginClaimResponse(claim=_claim(outcome.claim), decision=decision)
+            response = pb.BeginClaimResponse(claim=claim_message(outcome.claim), decision=decision)
             return response.SerializeToString()
         refusal = answer.verdict.refusal or FAULT
         await self._door.leave(arrival.call, refusal.row.code)
@@ -104,11 +104,11 @@ class _ClaimServicer:
         claim = await self._claims.renew(
             request.claim_id, request.fencing_token, _lease(request), call
         )
-        return pb.RenewClaimResponse(claim=_claim(claim))
+        return pb.RenewClaimResponse(claim=claim_message(claim))
 
     async def complete(self, request: pb.CompleteClaimRequest, call: Call) -> Message:
         claim = await self._claims.complete(request.claim_id, request.fencing_token, call)
-        return pb.CompleteClaimResponse(claim=_claim(claim))
+        return pb.CompleteClaimResponse(claim=claim_message(claim))
 
     async def cancel(self, request: pb.CancelClaimRequest, call: Call) -> Message:
         claim = await self._claims.cancel(
@@ -118,7 +118,7 @@ class _ClaimServicer:
             force=request.force,
             call=call,
         )
-        return pb.CancelClaimResponse(claim=_claim(claim))
+        return pb.CancelClaimResponse(claim=claim_message(claim))
 
     def refused(self, change: str) -> Callable[[_Change, Refusal, str, Call], None]:
         """What leaves the line of a change that was refused before it reached a claim."""
@@ -130,7 +130,7 @@ class _ClaimServicer:
 
     async def get(self, request: pb.GetClaimRequest, _: Call) -> Message:
         claim, history = await self._claims.get(request.claim_id, request.request_id)
-        return pb.GetClaimResponse(claim=_claim(claim), history=map(_event, history))
+        return pb.GetClaimResponse(claim=claim_message(claim), history=map(_event, history))
 
     async def page(self, request: pb.ListClaimsRequest, _: Call) -> Message:
         state = _STATES.get(request.state)
@@ -140,7 +140,7 @@ class _ClaimServicer:
         below = rpc.key_of(request.page_token, "below") if request.page_token else None
         page = await self._claims.page(wanted, below, request.page_size)
         token = "" if page.next_below is None else rpc.page_token("below", page.next_below)
-        return pb.ListClaimsResponse(claims=map(_claim, page.claims), next_page_token=token)
+        return pb.ListClaimsResponse(claims=map(claim_message, page.claims), next_page_token=token)
 
 
 def _lease(request: pb.BeginClaimRequest | pb.RenewClaimRequest) -> tuple[int, int] | None:
@@ -149,7 +149,8 @@ def _lease(request: pb.BeginClaimRequest | pb.RenewClaimRequest) -> tuple[int, i
     return request.lease_ttl.seconds, request.lease_ttl.nanos
 
 
-def _claim(claim: Claim) -> pb.Claim:
+def claim_message(claim: Claim) -> pb.Claim:
+    """A claim as it is told."""
     message = pb.Claim(
         claim_id=claim.claim_id,
         request_id=claim.request_id,

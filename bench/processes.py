@@ -1,0 +1,109 @@
+"""Processes that serve, and what they use: CPU time, context switches, resident memory."""
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+__all__ = ["Usage", "resident_mib", "serving", "threads_cpu_s", "usage"]
+
+ROOT: Final = Path(__file__).parent.parent
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_START_WITHIN_S: Final = 30
+_END_WITHIN_S: Final = 10
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process and all below it have used so far; threads that have ended do not count."""
+
+    cpu_s: float
+    switches: int
+
+    def since(self, before: "Usage") -> "Usage":
+        return Usage(self.cpu_s - before.cpu_s, self.switches - before.switches)
+
+
+@contextmanager
+def serving(
+    command: Sequence[str], environment: Mapping[str, str], stderr: Path
+) -> Iterator[tuple[int, str]]:
+    """Process id and address of a server that says on its first line where it takes calls.
+
+    Its environment is this process's without what tunes gRPC, and `environment`.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
+    with stderr.open("ab") as errors:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**inherited, **environment},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    assert process.stdout is not None
+    # A server that hangs in its start would be waited for for ever.
+    patience = threading.Timer(_START_WITHIN_S, process.kill)
+    patience.start()
+    try:
+        line = process.stdout.readline()
+        patience.cancel()
+        if not line:
+            raise RuntimeError(f"{' '.join(command)} did not start: {stderr.read_text()[-2000:]}")
+        yield process.pid, json.loads(line)["addresses"][0]
+    finally:
+        patience.cancel()
+        process.terminate()
+        try:
+            process.communicate(timeout=_END_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+
+def usage(pid: int) -> Usage:
+    """What the process and its children have used."""
+    cpu, switches = 0.0, 0
+    for each in _tree(pid):
+        cpu += _cpu_s(Path(f"/proc/{each}"))
+        for task in Path(f"/proc/{each}/task").iterdir():
+            switches += _switches(task)
+    return Usage(cpu, switches)
+
+
+def threads_cpu_s(pid: int) -> dict[int, float]:
+    """CPU seconds that each thread of the process alone has used so far."""
+    return {int(task.name): _cpu_s(task) for task in Path(f"/proc/{pid}/task").iterdir()}
+
+
+def _cpu_s(entry: Path) -> float:
+    # The name, in brackets, may hold blanks; utime and stime are the 12th and 13th after it.
+    fields = (entry / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def resident_mib(pid: int) -> float:
+    """Resident memory of that process alone, MiB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _tree(pid: int) -> Iterator[int]:
+    yield pid
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            yield from _tree(int(child))
+
+
+def _switches(task: Path) -> int:
+    try:
+        lines = (task / "status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):  # the thread has ended
+        return 0
+    return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
