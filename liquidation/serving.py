@@ -23,6 +23,7 @@ from liquidation.addresses import parse_address
 from liquidation.background import Health, HealthServicer, Settling
 from liquidation.changes import Changes
 from liquidation.configuration import Configuration, InForce
+from liquidation.heap import keep_what_stays
 from liquidation.listeners import owned, require_encryption, require_loopback
 from liquidation.logs.writer import DecisionLog
 from liquidation.metrics import Instruments, new_metrics
@@ -93,6 +94,7 @@ async def _serve(settings: Settings, configuration: Configuration) -> None:
     end_on_signal(ended)
     with held(settings):
         async with sidecar(settings, configuration):
+            keep_what_stays()
             await ended.wait()
 
 

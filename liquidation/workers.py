@@ -23,6 +23,7 @@ import uvloop
 
 from liquidation import serving
 from liquidation.configuration import Configuration, InForce
+from liquidation.heap import keep_what_stays
 from liquidation.listeners import ListenError, reserved
 from liquidation.log_turn import log_turn
 from liquidation.logbook import LogbookError, Place
@@ -288,6 +289,7 @@ async def _work_until_told(task: _Task) -> None:
     loop.add_reader(task.lifeline.fileno(), ended.set)
     place, scraped = task.place, task.scraped
     async with serving.sidecar(task.settings, task.configuration, place, scraped) as running:
+        keep_what_stays()
         task.ready.send(os.getpid())
         await _readable(task.ready.fileno())
         task.ready.close()

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -125,22 +125,28 @@ class LiquidationServicer(stubs.liquidation_service.LiquidationServiceServicer):
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def PutLiquidation(self, request: Any, _: Any) -> Any:  # noqa: N802
+        (result,) = await self._put([request])
+        return result
+
     async def BatchPutLiquidations(self, request: Any, _: Any) -> Any:  # noqa: N802
+        results = await self._put(request.requests)
+        return liquidation_service_pb2.BatchPutLiquidationsResponse(results=results)
+
+    async def _put(self, requests: Sequence[Any]) -> list[Any]:
         snapshots = []
-        for each in request.requests:
+        for each in requests:
             snapshot = read_liquidation(wire.snapshot_text(each.liquidation), "liquidation")
             if isinstance(snapshot, tuple):
                 raise ValueError(snapshot)
             snapshots.append(snapshot)
         results = await asyncio.to_thread(self._database.put, snapshots)
-        return liquidation_service_pb2.BatchPutLiquidationsResponse(
-            results=[
-                liquidation_service_pb2.PutLiquidationResponse(
-                    liquidation=wire.liquidation(each.liquidation), applied=each.applied
-                )
-                for each in results
-            ]
-        )
+        return [
+            liquidation_service_pb2.PutLiquidationResponse(
+                liquidation=wire.liquidation(each.liquidation), applied=each.applied
+            )
+            for each in results
+        ]
 
 
 class ClaimServicer(stubs.claim_service.ClaimServiceServicer):  # type: ignore[misc]

@@ -26,10 +26,15 @@ class Masking:
         # BLAKE2 takes a key of up to 64 bytes; a secret may be of any length.
         self._secret = hashlib.blake2b(secret.encode(), digest_size=64).digest()
 
-    def apply(self, line: dict[str, Any]) -> dict[str, Any]:
-        """`line` with its ids masked; the key `masked` tells which. With no keys, `line` itself."""
+    @property
+    def masks(self) -> bool:
+        """Whether anything is masked at all."""
+        return bool(self._keys)
+
+    def apply(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        """`line` with its ids masked; the key `masked` tells which."""
         if not self._keys:
-            return line
+            return dict(line)
         masked: dict[str, Any] = self._masked(line)
         return masked | {"masked": sorted(self._keys)}
 

@@ -135,16 +135,15 @@ class DecisionLog:
         candidate: Verdict | None,
     ) -> None:
         refusal = verdict.refusal
-        line = {
-            **fields,
-            **_outcome(refusal),
-            "total_notional": _number(verdict.total_notional),
-            "least_req_ratio": _number(verdict.least_req_ratio),
-            "margin_ratio": _number(verdict.margin_ratio),
-            "maintenance_margin_ratio": _number(verdict.maintenance_margin_ratio),
-            "revision": verdict.liquidation_revision,
-            "rules_version": verdict.rules_version,
-        }
+        line = self._head(_level(refusal), event)
+        line.update(fields)
+        line.update(_outcome(refusal))
+        line["total_notional"] = _number(verdict.total_notional)
+        line["least_req_ratio"] = _number(verdict.least_req_ratio)
+        line["margin_ratio"] = _number(verdict.margin_ratio)
+        line["maintenance_margin_ratio"] = _number(verdict.maintenance_margin_ratio)
+        line["revision"] = verdict.liquidation_revision
+        line["rules_version"] = verdict.rules_version
         if verdict.shadow:
             line["shadow"] = [
                 {"rule": refusal.rule, "code": refusal.row.code, "message": refusal.message}
@@ -155,7 +154,7 @@ class DecisionLog:
                 "rules_version": candidate.rules_version,
                 **_outcome(candidate.refusal),
             }
-        self._numbered(_level(refusal), event, line, request)
+        self._number_line(line, request)
 
     def liquidation(
         self, change: str, refusal: Refusal | None, fields: Mapping[str, Any], request: object
@@ -186,15 +185,20 @@ class DecisionLog:
         self._write(line | {"process": self.process, "worker": self._worker})
 
     def _numbered(self, level: str, event: str, fields: Mapping[str, Any], request: object) -> None:
+        self._number_line({**self._head(level, event), **fields}, request)
+
+    def _number_line(self, line: dict[str, Any], request: object) -> None:
+        """Writes `line`, which is this log's own from now on, with its number and the request."""
         self._seq += 1
-        line = self._masking.apply({**self._head(level, event), **fields, "request": request})
-        # The request comes last: it is the longest, and read by few.
-        request = line.pop("request")
+        if self._masking.masks:
+            line = self._masking.apply({**line, "request": request})
+            request = line.pop("request")
         line["process"] = self.process
         line["worker"] = self._worker
         line["seq"] = self._seq
         if self._sampling.share != ONE:
             line["sample"] = plain(self._sampling.share)
+        # The request comes last: it is the longest, and read by few.
         line["request"] = request
         self._write(line)
 

@@ -25,8 +25,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "service": {
         "core", "store", "logs", "failures", "desk", "register", "claiming", "claims", "v1",
     },
-    # What gRPC is told, before it is imported.
+    # What gRPC is told before it is imported, and what Python's memory is.
     "grpc_environment": set(),
+    "heap": set(),
     # What a server is told, and what it reads.
     "addresses": set(),
     "certificates": set(),
@@ -49,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving": {
         "store", "logs", "service", "addresses", "reloading", "settings", "configuration",
         "metrics", "listeners", "logbook", "background", "changes", "tracing", "services",
-        "transport",
+        "transport", "heap",
     },
     "preflight": {
         "core", "store", "addresses", "settings", "configuration", "metrics", "listeners",
@@ -57,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "workers": {
         "store", "logs", "addresses", "reloading", "settings", "configuration", "metrics",
-        "listeners", "logbook", "log_turn", "serving",
+        "listeners", "logbook", "log_turn", "serving", "heap",
     },
     # What callers use.
     "values": {"core", "v1"},
