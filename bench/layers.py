@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["BELOW", "LAYERS", "layer_of"]
+__all__ = ["BELOW", "LAYERS", "OWN_THREADS", "layer_of", "named"]
 
-# What no frame of the service is in: gRPC's C core and Cython, the event loop, the kernel.
-BELOW: Final = "gRPC, event loop, kernel"
+# What no frame of the service is in, on a thread that runs Python: the event loop's, nearly all.
+BELOW: Final = "event loop: grpc.aio, uvloop, kernel"
+# What runs no Python at all.
+OWN_THREADS: Final = "gRPC's own threads, kernel"
 
 _IN: Final = "message in: parse, unknown fields"
 _OUT: Final = "answer out: message or status"
@@ -55,7 +57,7 @@ LAYERS: Final[dict[str, str | None]] = {
 # Functions of `service/wire.py` that read; the others write.
 _READING: Final = {"parse", "sent", "begin_sent", "_sent", "snapshot_text", "unknown_fields"}
 
-_FRAME: Final = re.compile(r"(?P<function>\S+) \(.*?liquidation/(?P<file>[\w/]+\.py)")
+_FRAME: Final = re.compile(r"(?P<function>\S+) \(.*liquidation/(?P<file>[\w/]+\.py)")
 
 
 def layer_of(frames: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from typing import Final
 from bench.clients import load
 from bench.contestants import Running, running
 from bench.h2load import Shape
-from bench.layers import BELOW, layer_of
+from bench.layers import BELOW, OWN_THREADS, layer_of
 from bench.processes import threads_cpu_s, usage
 from bench.scenarios import SCENARIOS, put_stored
 from bench.table import machine
@@ -115,8 +115,8 @@ def shares_of(stacks: str, cpu_s: Mapping[int, float]) -> dict[str, float]:
         raise ProfileError("py-spy saw nothing")
     shares: Counter[str] = Counter()
     for thread_id, used in cpu_s.items():
-        # Threads of gRPC's own run no Python, and are not seen.
-        seen = samples.get(thread_id, Counter({BELOW: 1}))
+        # py-spy sees no thread that runs no Python.
+        seen = samples.get(thread_id, Counter({OWN_THREADS: 1}))
         for layer, count in seen.items():
             shares[layer] += used / sum(cpu_s.values()) * count / seen.total()
     return dict(shares)
@@ -124,10 +124,11 @@ def shares_of(stacks: str, cpu_s: Mapping[int, float]) -> dict[str, float]:
 
 def table(shares: Mapping[str, Mapping[str, float]], cpu_us: Mapping[str, float]) -> list[str]:
     """A row a layer, the largest first: its share and µs of CPU a call, for each scenario."""
-    layers = sorted(
-        {layer for each in shares.values() for layer in each},
-        key=lambda layer: (layer != BELOW, -max(each.get(layer, 0) for each in shares.values())),
-    )
+    largest = {
+        layer: max(each.get(layer, 0) for each in shares.values())
+        for layer in {layer for each in shares.values() for layer in each}
+    }
+    layers = sorted(largest, key=lambda layer: (layer not in (OWN_THREADS, BELOW), -largest[layer]))
     lines = [
         f"| layer | {' | '.join(shares)} |",
         f"|---|{'---|' * len(shares)}",

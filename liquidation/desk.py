@@ -36,12 +36,16 @@ class Answer(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A request to be checked, of which call, and whether its caller is gone already."""
+    """A request to be checked, of which call, and whether its caller is gone already.
+
+    `fault` is what reading it met that is a fault of ours.
+    """
 
     sent: Sent
     call: Call
     admit: Admit
     abandoned: bool
+    fault: Exception | None = None
 
 
 def _admit_all(_: Sent) -> Refusal | None:
@@ -132,6 +136,8 @@ class Desk:
         sent = asked.sent
         work = self._work(sent)
         try:
+            if asked.fault is not None:
+                raise asked.fault
             outside = ABANDONED if asked.abandoned else asked.admit(sent)
             if outside is not None:
                 work.verdict = work.undecided(outside)

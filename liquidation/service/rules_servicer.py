@@ -72,41 +72,29 @@ class _RulesServicer:
 
     async def check_claim(self, data: bytes, context: rpc.Context) -> bytes:
         arrival = self._door.arrive("CheckClaim", Permission.CHECK, context)
+        response = b""
         try:
-            response, answer = await self._turns.answer((data, arrival))
+            answer = await self._turns.answer((data, arrival))
+            if answer.verdict.accepted:
+                response = wire.checked(answer.decision_id, answer.verdict).SerializeToString()
         except Exception as error:  # noqa: BLE001 - the last line of defence, told in full
-            response, answer = None, self._desk.fault(wire.unreadable(data), arrival.call, error)
-        if response is None:
+            answer = self._desk.fault(wire.unreadable(data), arrival.call, error)
+        if not answer.verdict.accepted:
             return await self._refuse(context, arrival, answer)
         await self._door.leave(arrival.call, 0)
         return response
 
-    async def _check_turn(
-        self, turn: Sequence[_Call], gone: Sequence[bool]
-    ) -> list[tuple[bytes | None, Answer]]:
-        """What each call is answered with; no message where it is refused."""
+    async def _check_turn(self, turn: Sequence[_Call], gone: Sequence[bool]) -> list[Answer]:
+        """The answers to some CheckClaims."""
         asked = []
         with ExitStack() as admissions:
             for (data, arrival), is_gone in zip(turn, gone, strict=True):
                 admission = admissions.enter_context(self._door.guard.admit())
-                request = self._door.parse(rules_service_pb2.CheckClaimRequest, data)
-                if isinstance(request, Defect):
-                    sent = wire.unreadable(data, request)
-                else:
-                    sent = wire.sent(request)
-                call = arrival.call
+                sent, fault = self._request(data)
                 admit = self._door.admits(arrival, admission)
-                asked.append(Asked(sent, call, admit, is_gone or call.abandoned()))
-            answers = await self._desk.check_together(asked)
-        return [
-            (
-                wire.checked(answer.decision_id, answer.verdict).SerializeToString()
-                if answer.verdict.accepted
-                else None,
-                answer,
-            )
-            for answer in answers
-        ]
+                abandoned = is_gone or arrival.call.abandoned()
+                asked.append(Asked(sent, arrival.call, admit, abandoned, fault))
+            return await self._desk.check_together(asked)
 
     async def batch_check_claims(self, data: bytes, context: rpc.Context) -> bytes:
         arrival = self._door.arrive("BatchCheckClaims", Permission.CHECK, context)
@@ -160,19 +148,18 @@ class _RulesServicer:
         self, turn: Sequence[bytes], arrival: Arrival, admission: Admission
     ) -> list[rules_service_pb2.StreamCheckClaimsResponse]:
         """The answers to one turn of a stream, in order."""
-        items = [self._item(data) for data in turn]
         admit = self._door.admits(arrival, admission)
-        read = [sent for _, sent in items if not isinstance(sent, Exception)]
-        answers = iter(await self._desk.check_all(read, arrival.call, admit))
-        responses = []
-        for data, (correlation_id, sent) in zip(turn, items, strict=True):
-            if isinstance(sent, Exception):
-                answer = self._desk.fault(wire.unreadable(data), arrival.call, sent)
-            else:
-                answer = next(answers)
-            response = rules_service_pb2.StreamCheckClaimsResponse(correlation_id=correlation_id)
+        abandoned = arrival.call.abandoned()
+        responses, asked = [], []
+        for data in turn:
+            correlation_id, sent, fault = self._item(data)
+            asked.append(Asked(sent, arrival.call, admit, abandoned, fault))
+            responses.append(
+                rules_service_pb2.StreamCheckClaimsResponse(correlation_id=correlation_id)
+            )
+        answers = await self._desk.check_together(asked)
+        for response, answer in zip(responses, answers, strict=True):
             _fill_result(response.result, answer)
-            responses.append(response)
         return responses
 
     async def _refuse(self, context: rpc.Context, arrival: Arrival, answer: Answer) -> bytes:
@@ -184,18 +171,28 @@ class _RulesServicer:
         with self._door.guard.admit() as admission:
             return await self._desk.check(sent, arrival.call, self._door.admits(arrival, admission))
 
-    def _item(self, data: bytes) -> tuple[str, Sent | Exception]:
-        """An item's correlation id, and what it asks; or the fault of ours that reading it met."""
+    def _request(self, data: bytes) -> tuple[Sent, Exception | None]:
+        """What a CheckClaim asks, and the fault of ours that reading it met."""
+        try:
+            request = self._door.parse(rules_service_pb2.CheckClaimRequest, data)
+            if isinstance(request, Defect):
+                return wire.unreadable(data, request), None
+            return wire.sent(request), None
+        except Exception as error:  # noqa: BLE001 - a fault must not reach other calls
+            return wire.unreadable(data), error
+
+    def _item(self, data: bytes) -> tuple[str, Sent, Exception | None]:
+        """An item's correlation id, and as `_request`."""
         try:
             item = self._door.parse(rules_service_pb2.StreamCheckClaimsRequest, data)
             if isinstance(item, Defect):
-                return "", wire.unreadable(data, item)
+                return "", wire.unreadable(data, item), None
             sent = wire.sent(item.request)
             if unknown := wire.unknown_fields(item, deep=False):
                 sent = replace(sent, unknown_fields=unknown + sent.unknown_fields)
+            return item.correlation_id, sent, None
         except Exception as error:  # noqa: BLE001 - a fault must not end the stream
-            return "", error
-        return item.correlation_id, sent
+            return "", wire.unreadable(data), error
 
 
 _BATCH_SIZE: Final = Defect("requests", f"must have 1 to {MAX_BATCH} entries")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,12 @@ def work(metrics_of: Connection, asked: Connection, claims: int, *, busy: bool) 
     while True:
         _begin(metrics, asked.recv())
         asked.send([thread.name for thread in threading.enumerate()])
+
+
+def stopped(pid: int) -> bool:
+    """Whether every thread of the process is stopped."""
+    states = (task / "stat" for task in Path(f"/proc/{pid}/task").iterdir())
+    return all(state.read_text().rpartition(")")[2].split()[0] == "T" for state in states)
 
 
 def _begin(metrics: Metrics, claims: int) -> None:
@@ -80,6 +87,9 @@ class Fleet:
         process = self.processes[index]
         assert process.pid is not None
         os.kill(process.pid, number)
+        # One thread takes the signal and stops the others, which run on until it does.
+        while number is signal.SIGSTOP and not stopped(process.pid):
+            time.sleep(0.001)
 
     def kill(self, index: int) -> None:
         self.processes[index].kill()

@@ -7,6 +7,8 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +26,26 @@ from liquidation.service import claim_servicer
 def die(claim):
     os.kill(os.getpid(), signal.SIGKILL)
 
-claim_servicer._claim = die
+claim_servicer.claim_message = die
 from liquidation.cli import main
 main(["serve", *sys.argv[1:]])
 """
 
 
-def started(script: str, *arguments: str, directory: Path) -> subprocess.Popen[str]:
-    """A server that a script of the test's own starts."""
-    return subprocess.Popen(
+@contextmanager
+def started(script: str, *arguments: str, directory: Path) -> Iterator[subprocess.Popen[str]]:
+    """A server that a script of the test's own starts, and that does not outlive the block."""
+    with subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
         cwd=directory,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         text=True,
-    )
+    ) as popen:
+        try:
+            yield popen
+        finally:
+            popen.kill()
 
 
 UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)

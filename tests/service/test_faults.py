@@ -13,10 +13,11 @@ from grpc_health.v1 import health_pb2
 from liquidation import desk
 from liquidation.core.decide import decide
 from liquidation.core.model import Case, Verdict
-from liquidation.service import rpc
+from liquidation.core.texts import Sent
+from liquidation.service import rpc, turns, wire
 from liquidation.v1 import liquidation_service_pb2, rules_service_pb2
 from tests import samples
-from tests.sidecars import Refused, Running, health
+from tests.sidecars import Refused, Running, health, running
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -177,6 +178,38 @@ async def test_a_fault_in_one_item_is_that_item_s_alone(
     )
 
     assert [line["code"] for line in await server.lines(count=3)] == [0, -1000, 0]
+
+
+async def test_a_fault_in_reading_a_call_reaches_none_that_is_decided_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if the loop never had any rest.
+    for name, value in {"_NO_REST": 0, "_REST": -1, "_FIRST_PAUSE": 1}.items():
+        monkeypatch.setattr(turns, name, value)
+    sound = samples.check(samples.low_request())
+    cursed = samples.check(samples.low_request({"liquidator_id": "cursed"}))
+    sent = wire.sent
+
+    def fail_for_one(request: rules_service_pb2.CheckClaimRequest, *, clean: bool = False) -> Sent:
+        if request.terms.liquidator_id == "cursed":
+            _fail()
+        return sent(request, clean=clean)
+
+    monkeypatch.setattr(wire, "sent", fail_for_one)
+    async with running(tmp_path) as server:
+
+        async def code(request: rules_service_pb2.CheckClaimRequest) -> int:
+            try:
+                await server.check(request)
+            except Refused as refused:
+                return refused.code
+            return 0
+
+        codes = await asyncio.gather(*map(code, [sound, cursed, sound, sound] * 50))
+
+        assert codes == [0, -1000, 0, 0] * 50
+        assert len(await server.lines("fault", count=50)) == 50
+        assert len(await server.lines(count=200)) == 200
 
 
 async def test_a_fault_in_another_call_is_1000_too(

@@ -1,15 +1,19 @@
 """Batches and streams: every item answered, in order, whatever the others are."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import grpc
+import pytest
 
 from liquidation.core.policy import Limits, Policy
+from liquidation.desk import Answer, Asked, Desk
+from liquidation.service import turns
 from liquidation.v1 import rules_service_pb2
 from tests import samples
-from tests.sidecars import Running, details_of, running
+from tests.sidecars import Refused, Running, details_of, running
 
 BATCH = "LiquidationRulesService.BatchCheckClaims"
 STREAM = "/liquidation.v1.LiquidationRulesService/StreamCheckClaims"
@@ -146,3 +150,41 @@ async def test_a_call_beyond_the_limit_is_refused_with_a_time_to_wait(tmp_path: 
         await holding.done_writing()
         assert await holding.read() is grpc.aio.EOF
         await server.check(item(1))
+
+
+async def test_calls_that_are_decided_together_each_have_their_own_answer_and_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if the loop never had any rest.
+    monkeypatch.setattr(turns, "_NO_REST", 0)
+    monkeypatch.setattr(turns, "_REST", -1)
+    monkeypatch.setattr(turns, "_FIRST_PAUSE", 1)
+    together: list[int] = []
+    real = Desk.check_together
+
+    async def seen(self: Desk, asked: Sequence[Asked]) -> list[Answer]:
+        together.append(len(asked))
+        return await real(self, asked)
+
+    monkeypatch.setattr(Desk, "check_together", seen)
+    check = "LiquidationRulesService.CheckClaim"
+    async with running(tmp_path) as server:
+
+        async def ask(number: int) -> tuple[int, int]:
+            try:
+                if number % 7 == 0:
+                    await server.raw(check, b"\xff garbage")
+                answer = await server.check(item(number))
+            except Refused as refused:
+                return number, refused.code
+            return number, 0 if answer.decision.accepted else 1
+
+        answers = await asyncio.gather(*map(ask, range(1, 401)))
+
+        wanted = [-1005 if number % 7 == 0 else expected(number) for number in range(1, 401)]
+        assert answers == list(enumerate(wanted, 1))
+        lines = await server.lines(count=400)
+        assert sorted(line["code"] for line in lines) == sorted(wanted)
+        assert [line["seq"] for line in lines] == list(range(1, 401))
+    assert sum(together) == 400
+    assert max(together) > 1
