@@ -11,9 +11,9 @@ PACKAGE = Path(__file__).parents[2] / "liquidation"
 # Not on the way of a call: they start a server, or belong to callers.
 ASIDE = (
     "addresses.py", "calls.py", "certificates.py", "changes.py", "cli/", "client/",
-    "grpc_environment.py", "heap.py", "heap.py", "listeners.py", "log_turn.py", "messages.py", "preflight/", "refused.py",
-    "reloading.py", "services.py", "serving.py", "settings/", "tracing.py", "transport.py", "v1/",
-    "values.py", "workers.py",
+    "grpc_environment.py", "heap.py", "listeners.py", "log_turn.py", "messages.py", "preflight/",
+    "refused.py", "reloading.py", "services.py", "serving.py", "settings/", "tracing.py",
+    "transport.py", "v1/", "values.py", "workers.py",
 )  # fmt: skip
 
 
