@@ -46,7 +46,7 @@ format: $(READY) ## Format Python and proto files
 	$(BIN)/ruff format .
 	$(BIN)/buf format --write --path proto/liquidation
 
-bench: $(READY) ## Every figure against its baseline (half an hour; the bars alone: make bench-quick)
+bench: $(READY) ## Every figure against its baseline (the bars for calls alone: make bench-quick)
 	@mkdir -p build/bench
 	$(BIN)/python -m bench.calls --json build/bench/calls.json
 	$(BIN)/python -m bench.rules

@@ -9,9 +9,9 @@ from typing import Final
 __all__ = ["EXPERIMENTS", "prepare"]
 
 EXPERIMENTS: Final = "GRPC_EXPERIMENTS"
-# With gRPC's own threads listening, an answer passes through three of them. With this experiment
-# off it is sent by the thread that made it: 4 context switches a call in place of 10, and a median
-# call at one in flight takes 0.65 of the time (see bench/README.md). It is no documented switch.
+# With gRPC's own threads listening, an answer passes through several of them. With this experiment
+# off it is sent by the thread that made it: some 4 context switches a call in place of 10, and an
+# empty call at one in flight takes 0.7 of the time (bench/README.md). It is no documented switch.
 _LISTENER: Final = "event_engine_listener"
 
 

@@ -185,7 +185,7 @@ class _Beside:
 async def _running(server: grpc.aio.Server, beside: _Beside, drain_s: float) -> AsyncIterator[None]:
     """The server takes calls while the block runs; at its end those that have begun may end."""
     servicer = HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, transport.by_path(server))
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     files, log = beside.in_force.files, beside.log
     services, instruments = beside.services, beside.instruments
     settling = Settling(services.claims, log)

@@ -1,11 +1,11 @@
 """The gRPC server itself: its bounds, its services, its addresses."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import grpc
 from grpc_health.v1 import health
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 
 from liquidation.addresses import UnixAddress, parse_address
 from liquidation.configuration import InForce
@@ -13,7 +13,7 @@ from liquidation.listeners import UnixAccess, bind
 from liquidation.service.rpc import Service
 from liquidation.settings import Settings
 
-__all__ = ["bound", "by_path", "server_of"]
+__all__ = ["bound", "server_of"]
 
 _MS: Final = 1000
 # A request over the service's own limit gets -1005 and its log line; only one that is several times
@@ -69,30 +69,10 @@ def server_of(
         ),
     )
     server.add_generic_rpc_handlers(tuple(services))
-    names = [*(each.name for each in services), health.SERVICE_NAME, reflection.SERVICE_NAME]
-    add: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
-    add(reflection.aio.ReflectionServicer(names), by_path(server))
+    reflection.enable_server_reflection(
+        [*(each.name for each in services), health.SERVICE_NAME, reflection.SERVICE_NAME], server
+    )
     return server
-
-
-def by_path(server: grpc.aio.Server) -> Any:
-    """A server to which generated code adds a service whose methods are found by their paths.
-
-    It would also register each method, and grpc.aio waits for a call of every registered one anew
-    whenever any comes: four such methods take a twentieth of the calls a second.
-    """
-    return _ByPath(server)
-
-
-class _ByPath:
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self._server = server
-
-    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        self._server.add_generic_rpc_handlers(handlers)
-
-    def add_registered_method_handlers(self, *_: object) -> None:
-        """Registers none of them."""
 
 
 def _milliseconds(seconds: float) -> int:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
 from typing import Final, NamedTuple, TypeVar
 
 import grpc
@@ -20,7 +19,7 @@ from liquidation.service import wire
 from liquidation.service.guards import Admission, Guard, Metadata
 from liquidation.service.reading import ReadAhead
 
-__all__ = ["Arrival", "Context", "Door", "Metadata", "called_with", "trace_id_of"]
+__all__ = ["Arrival", "Context", "Door", "Metadata", "trace_id_of"]
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -32,18 +31,6 @@ _NANOS: Final = 1_000_000_000
 _LOOK_S: Final = 0.01
 _QUIET_LOOKS: Final = 5
 _MOST_LOOKS: Final = 50
-
-
-# The metadata of the call that this task answers. gRPC makes them for whoever looks its method up;
-# to have them made again for the handler costs 3 microseconds a call.
-_METADATA: Final[ContextVar[tuple[tuple[str, str | bytes], ...] | None]] = ContextVar(
-    "metadata", default=None
-)
-
-
-def called_with(metadata: Metadata) -> None:
-    """Notes the metadata of the call that this task is to answer."""
-    _METADATA.set(tuple(metadata))
 
 
 class Arrival(NamedTuple):
@@ -93,9 +80,7 @@ class Door:
             late = self._monotonic_ns() - started_ns > self._max_call_ns
             return late or (left is not None and left <= 0)
 
-        metadata = _METADATA.get()
-        if metadata is None:
-            metadata = tuple(context.invocation_metadata() or ())
+        metadata = tuple(context.invocation_metadata() or ())
         identity = self.guard.identify(metadata, permission)
         refusal, caller = (identity, "") if isinstance(identity, Refusal) else (None, identity.name)
         call = Call(

@@ -19,7 +19,7 @@ from liquidation.logs.lines import Call
 from liquidation.logs.writer import DecisionLog
 from liquidation.register import RefusedError, refused_field
 from liquidation.service import refusals, wire
-from liquidation.service.door import Arrival, Context, Door, called_with
+from liquidation.service.door import Arrival, Context, Door
 from liquidation.v1 import liquidation_pb2
 
 __all__ = [
@@ -77,10 +77,7 @@ class Service(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """The handler of a method; None where it is not one of this service."""
-        handler = self._handlers.get(handler_call_details.method)
-        if handler is not None:
-            called_with(handler_call_details.invocation_metadata or ())
-        return handler
+        return self._handlers.get(handler_call_details.method)
 
 
 def refuse(
