@@ -3,29 +3,15 @@
 python -m bench.baselines.empty_aio --listen ADDRESS
 """
 
-from __future__ import annotations  # gRPC's handlers are generic to the type checker alone
-
 import asyncio
 import signal
 
 import grpc
 import uvloop
 
-from bench.baselines.telling import listen_argument, tell_serving
+from bench.baselines.telling import AnyMethod, listen_argument, tell_serving
 
 __all__ = ["main"]
-
-
-class _Any(grpc.GenericRpcHandler):
-    """Answers every method; a handler of its own for each call would cost what is not gRPC's."""
-
-    def __init__(self) -> None:
-        self._handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
-            _answer
-        )
-
-    def service(self, _details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
-        return self._handler
 
 
 async def _answer(_request: bytes, _context: object) -> bytes:
@@ -35,7 +21,7 @@ async def _answer(_request: bytes, _context: object) -> bytes:
 async def serve(address: str) -> None:
     """Serves until SIGTERM or SIGINT."""
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((_Any(),))
+    server.add_generic_rpc_handlers((AnyMethod(_answer),))
     port = server.add_insecure_port(address)
     await server.start()
     tell_serving(address, port)

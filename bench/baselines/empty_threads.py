@@ -3,8 +3,6 @@
 python -m bench.baselines.empty_threads --listen ADDRESS
 """
 
-from __future__ import annotations  # gRPC's handlers are generic to the type checker alone
-
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -12,22 +10,12 @@ from typing import Final
 
 import grpc
 
-from bench.baselines.telling import listen_argument, tell_serving
+from bench.baselines.telling import AnyMethod, listen_argument, tell_serving
 
 __all__ = ["main"]
 
 # What `grpc.server` is commonly given in its examples.
 THREADS: Final = 10
-
-
-class _Any(grpc.GenericRpcHandler):
-    def __init__(self) -> None:
-        self._handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
-            _answer
-        )
-
-    def service(self, _details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
-        return self._handler
 
 
 def _answer(_request: bytes, _context: object) -> bytes:
@@ -38,7 +26,7 @@ def main() -> None:
     """Serves at the address of `--listen` until SIGTERM or SIGINT."""
     address = listen_argument()
     server = grpc.server(ThreadPoolExecutor(THREADS))
-    server.add_generic_rpc_handlers((_Any(),))
+    server.add_generic_rpc_handlers((AnyMethod(_answer),))
     port = server.add_insecure_port(address)
     server.start()
     tell_serving(address, port)

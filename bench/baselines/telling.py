@@ -1,9 +1,26 @@
-"""What a baseline is told and tells, as `liquidation serve` does."""
+"""What baselines share: how they are told where to listen, how they tell it, what they answer."""
+
+from __future__ import annotations  # gRPC's handlers are generic to the type checker alone
 
 import argparse
 import json
+from typing import Any
 
-__all__ = ["listen_argument", "tell_serving"]
+import grpc
+
+__all__ = ["AnyMethod", "listen_argument", "tell_serving"]
+
+
+class AnyMethod(grpc.GenericRpcHandler):
+    """Answers every method by one handler: one for each call would cost what is not gRPC's."""
+
+    def __init__(self, behaviour: Any) -> None:
+        self._handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
+            behaviour
+        )
+
+    def service(self, _details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
+        return self._handler
 
 
 def listen_argument() -> str:
