@@ -19,13 +19,13 @@ from liquidation.logs.lines import Call, decision_fields, request_record
 from liquidation.logs.writer import DecisionLog
 from liquidation.store.base import StandingQuery, Store
 
-__all__ = ["Admit", "Answer", "Asked", "Desk"]
+__all__ = ["TURN", "Admit", "Answer", "Asked", "Desk"]
 
 # Why a request is not to be decided, for a reason that lies outside of the rules; None to go on.
 Admit = Callable[[Sent], Refusal | None]
 
-# Requests of a batch that are decided before other calls get their turn.
-_TURN: Final = 32
+# Requests that are decided together, at most, before other calls get their turn.
+TURN: Final = 32
 
 
 class Answer(NamedTuple):
@@ -103,7 +103,7 @@ class Desk:
                 if begun:
                     await asyncio.sleep(0)
                 abandoned = call.abandoned()
-                turn = requests[begun : begun + _TURN]
+                turn = requests[begun : begun + TURN]
                 asked = [Asked(each, call, admit, abandoned) for each in turn]
                 works = [self._take_up(each) for each in asked]
                 for work in works:
@@ -188,15 +188,12 @@ class Desk:
         rules = work.rules
         work.case = assemble(rules.policy, work.intake, work.standing, work.sent.unknown_fields)
         verdict = decide(work.case, explain=work.sent.explain)
-        if work.store_refusal is None:
-            work.verdict = verdict
-            if rules.candidate is not None:
-                work.candidate = compared(work.case, rules.candidate, self._log, work.decision_id)
-        elif verdict.accepted:
+        if verdict.accepted and work.store_refusal is not None:
             # The rules that need no store have nothing against it; the others could not be asked.
-            work.verdict = replace(verdict, refusal=work.store_refusal)
-        else:
-            work.verdict = verdict
+            verdict = replace(verdict, refusal=work.store_refusal)
+        work.verdict = verdict
+        if work.store_refusal is None:
+            work.candidate = compared(work.case, rules.candidate, self._log, work.decision_id)
 
     def _answer(self, work: "_Work", call: Call) -> Answer:
         verdict = work.verdict or work.undecided(FAULT)

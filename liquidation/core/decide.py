@@ -107,7 +107,8 @@ def decide(case: Case, *, explain: bool = False) -> Verdict:
     """The verdict on `case`. With `explain` every rule is asked, else only up to the refusal."""
     shadow: list[Refusal] = []
     decisive: Refusal | None = None
-    for rule in _rules_to_ask(case):
+    asked = _rules_to_ask(case)
+    for rule in asked:
         refusal = rule.check(case)
         if refusal is None:
             continue
@@ -116,7 +117,7 @@ def decide(case: Case, *, explain: bool = False) -> Verdict:
             decisive = refusal
             break
         shadow.append(refusal)
-    trace = tuple(_explained(rule, case) for rule in RULES) if explain else ()
+    trace = tuple(_explained(rule, case, asked=rule in asked) for rule in RULES) if explain else ()
     return _verdict(case, decisive, trace, tuple(shadow))
 
 
@@ -150,15 +151,13 @@ def _rules_that_find(*there: bool) -> tuple[Rule, ...]:
     return tuple(rule for rule in RULES if found.issuperset(rule.needs))
 
 
-def _explained(rule: Rule, case: Case) -> RuleResult:
-    """What became of one rule, asked whether or not an earlier one refused, with its facts."""
-    result = _result(rule, case)
+def _explained(rule: Rule, case: Case, *, asked: bool) -> RuleResult:
+    """What became of one rule, with its facts; one that is asked, whatever refused before it."""
+    result = _result(rule, case) if asked else RuleResult(rule.name, Outcome.SKIPPED)
     return replace(result, facts=facts_of(result, case))
 
 
 def _result(rule: Rule, case: Case) -> RuleResult:
-    if rule not in _rules_to_ask(case):
-        return RuleResult(rule.name, Outcome.SKIPPED)
     refusal = rule.check(case)
     if refusal is None:
         return RuleResult(rule.name, Outcome.PASSED)

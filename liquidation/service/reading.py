@@ -5,10 +5,10 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Final
 
-__all__ = ["TURN", "ReadAhead"]
+from liquidation.desk import TURN
 
-# Items that are handed over at once, and decided before other calls get their turn.
-TURN: Final = 32
+__all__ = ["ReadAhead"]
+
 # Items, and bytes of them, that are read before those before them are answered; then the caller
 # has to wait.
 _MOST: Final = 2 * TURN

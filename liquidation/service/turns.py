@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Generic, TypeVar
 
-__all__ = ["MOST", "TurnSize", "Turns"]
+from liquidation.desk import TURN
+
+__all__ = ["TurnSize", "Turns"]
 
 _T = TypeVar("_T")
 _A = TypeVar("_A")
 
-# Calls that are answered together at most.
-MOST: Final = 32
 # How long a call waits for others at most, in seconds.
 _PATIENCE_S: Final = 0.002
 # From which share of its time on, spent computing, the event loop's thread has no rest; and below
@@ -53,7 +53,7 @@ class TurnSize:
             return
         self._turns = 0
         computed = self._computed()
-        if computed >= _NO_REST and self.size < MOST:
+        if computed >= _NO_REST and self.size < TURN:
             self.size, self._trying = 2 * self.size, True
             return
         self._pause = _FIRST_PAUSE

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from liquidation.service.reading import TURN, ReadAhead
+from liquidation.desk import TURN
+from liquidation.service.reading import ReadAhead
 
 
 class Items:

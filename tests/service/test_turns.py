@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from liquidation.desk import TURN
 from liquidation.service.rpc import Unfinished
-from liquidation.service.turns import MOST, Turns, TurnSize
+from liquidation.service.turns import Turns, TurnSize
 
 # More turns than pass between two tries.
 MANY = 600
@@ -48,7 +49,7 @@ def test_without_rest_ever_more_are_waited_for_while_they_come() -> None:
         if not seen or seen[-1] != size.size:
             seen.append(size.size)
 
-    assert seen == [1, 2, 4, 8, 16, MOST]
+    assert seen == [1, 2, 4, 8, 16, TURN]
 
 
 def test_where_no_more_come_it_is_tried_ever_more_seldom() -> None:
