@@ -1,9 +1,9 @@
 """One endpoint for several workers: their supervisor asks each of them when it is scraped."""
 
-import time
 from collections.abc import Iterable
+from concurrent.futures import Future, wait
 from contextlib import suppress
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from threading import Lock, Thread
 from typing import Final
 
@@ -36,31 +36,38 @@ def _answer(connection: Connection, registry: CollectorRegistry) -> None:
 
 
 class _Worker:
-    """The supervisor's end of a connection. A worker is asked once more only when it answered."""
+    """The supervisor's end of a connection. A worker is asked once more only when it answered.
+
+    Each question has a thread of its own: a worker that is stopped in the middle of its answer
+    holds that thread, and nobody else.
+    """
 
     def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self._asked = False
+        self._connection = connection
+        self._asked = Lock()
 
-    def ask(self) -> None:
-        """Asks for metrics that are of now.
+    def ask(self) -> Future[list[Metric]] | None:
+        """Metrics that are of now; EOFError or OSError where the worker is gone.
 
-        A worker that is stopped would let questions pile up in its pipe until asking it blocks.
-
-        Raises:
-            EOFError, OSError: the worker is gone.
+        None while an earlier question is not answered: of a worker that is stopped they would pile
+        up in its pipe until asking it blocks.
         """
-        while self._asked and self.connection.poll():
-            self.receive()
-        if not self._asked:
-            self.connection.send_bytes(_ASK)
-            self._asked = True
+        if not self._asked.acquire(blocking=False):
+            return None
+        answer: Future[list[Metric]] = Future()
+        Thread(target=self._exchange, args=(answer,), name="scrape", daemon=True).start()
+        return answer
 
-    def receive(self) -> list[Metric]:
-        """The answer, once the connection can be read; raises as `ask`."""
-        families: list[Metric] = self.connection.recv()
-        self._asked = False
-        return families
+    def _exchange(self, answer: Future[list[Metric]]) -> None:
+        try:
+            self._connection.send_bytes(_ASK)
+            families = self._connection.recv()
+        except (EOFError, OSError) as error:
+            self._asked.release()
+            answer.set_exception(error)
+        else:
+            self._asked.release()
+            answer.set_result(families)
 
 
 class Workers:
@@ -104,20 +111,10 @@ class Workers:
         return serve_metrics(address, self.collect)
 
     def _ask_all(self, workers: dict[int, _Worker | None]) -> dict[int, Iterable[Metric]]:
-        waiting: dict[Connection, int] = {}
-        answers: dict[int, Iterable[Metric]] = {}
+        asked: dict[Future[list[Metric]], int] = {}
         for index, worker in workers.items():
-            with suppress(EOFError, OSError):
-                if worker is not None:
-                    worker.ask()
-                    waiting[worker.connection] = index
-        deadline = time.monotonic() + self._patience_s
-        while waiting and (ready := wait([*waiting], max(deadline - time.monotonic(), 0))):
-            for connection in ready:
-                assert isinstance(connection, Connection)
-                index = waiting.pop(connection)
-                worker = workers[index]
-                with suppress(EOFError, OSError):
-                    if worker is not None:
-                        answers[index] = worker.receive()
-        return answers
+            answer = None if worker is None else worker.ask()
+            if answer is not None:
+                asked[answer] = index
+        answered, _ = wait(asked, self._patience_s)
+        return {asked[each]: each.result() for each in answered if each.exception() is None}

@@ -77,6 +77,14 @@ class Fleet:
         self._held.append(theirs)
         self.workers.add(index, ours)
 
+    def add_half_answering(self, index: int) -> Connection:
+        """A worker that says how long its answer is, and stops there."""
+        ours, theirs = SPAWN.Pipe()
+        # As `Connection` sends it: the length in four bytes, then so many bytes.
+        os.write(theirs.fileno(), (1_000_000).to_bytes(4, "big") + b"half")
+        self.workers.add(index, ours)
+        return theirs
+
     def begin(self, index: int, claims: int) -> list[str]:
         """Lets a worker begin claims; returns the names of the threads that it has then."""
         self._asks[index].send(claims)
@@ -132,6 +140,10 @@ def until(happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not happened():
         assert time.monotonic() < deadline, "it never happened"
+
+
+def nobody_is_asked() -> bool:
+    return all(thread.name != "scrape" for thread in threading.enumerate())
 
 
 def begun(seen: Scrape) -> dict[str, float]:
@@ -201,13 +213,26 @@ def test_a_worker_that_does_not_answer_is_down_until_it_does(fleet: Fleet) -> No
     assert begun(rendered(fleet.workers)) == {"0": 1, "1": 2}
 
 
+def test_a_worker_that_stops_in_the_middle_of_its_answer_holds_nobody(fleet: Fleet) -> None:
+    fleet.start(0, claims=1)
+    half = fleet.add_half_answering(1)
+    fleet.impatient()
+
+    for _ in range(3):
+        assert begun(rendered(fleet.workers)) == {"0": 1}
+    half.close()
+    until(nobody_is_asked)
+
+    assert fleet.up == {"0": 1, "1": 0, "2": 0}
+
+
 def test_an_answer_that_came_too_late_is_not_taken_for_the_next_one(fleet: Fleet) -> None:
     fleet.start(0, claims=1)
     fleet.signal(0, signal.SIGSTOP)
     fleet.impatient()
     assert begun(rendered(fleet.workers)) == {}
     fleet.signal(0, signal.SIGCONT)
-    assert fleet.connections[0].poll(PATIENCE_S)
+    until(nobody_is_asked)
     fleet.begin(0, claims=1)
     fleet.patient()
 
