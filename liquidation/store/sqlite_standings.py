@@ -145,9 +145,10 @@ class Standings:
         if known is None:
             known = _ask(self._connection, query, lease_now)
             stored = known.unclaimed.liquidation
-            self._positions += 1 if stored is None else 1 + len(stored.positions)
-            if self._positions > _MOST_POSITIONS:
+            size = 1 if stored is None else 1 + len(stored.positions)
+            if self._positions + size > _MOST_POSITIONS:
                 self._forget()
+            self._positions += size
             self._known[query] = known
         return known
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from liquidation.core.model import ClaimState, Standing
+from liquidation.core.model import ClaimState, Standing, Verdict
 from liquidation.store.base import (
     ClaimActiveError,
     ClaimFilter,
@@ -138,6 +138,28 @@ async def test_a_known_request_gives_the_claim_as_it_stands(store: Store) -> Non
     assert again.known
     assert granted(again).state is ClaimState.CANCELLED
     assert granted(again).claim_id == claim.claim_id
+
+
+async def test_a_known_request_gets_the_decision_that_granted_it(store: Store) -> None:
+    first = await begin(store, begin_request("r-1"))
+
+    again = await begin(store, begin_request("r-1"))
+
+    assert (again.known, again.decision_id) == (True, first.decision_id)
+    # Its positions are those of the claim.
+    assert again.verdict == replace(first.verdict, account_id="account-1", positions=())
+
+
+async def test_numbers_that_a_decision_lacks_stay_unknown(store: Store) -> None:
+    def without_numbers(standing: Standing) -> Verdict:
+        return replace(accept_all(standing), total_notional=None, least_req_ratio=None)
+
+    await begin(store, begin_request("r-1"), without_numbers)
+
+    verdict = (await begin(store, begin_request("r-1"))).verdict
+
+    assert (verdict.total_notional, verdict.least_req_ratio) == (None, None)
+    assert verdict.margin_ratio is not None
 
 
 async def test_tokens_only_grow_over_cancelling_purging_and_opening_again(
@@ -407,6 +429,10 @@ async def test_claims_are_listed_newest_first_by_what_is_wanted(store: Store, cl
     rest = await store.claims(ClaimFilter(), first.next_below, 3)
     assert [each.claim_id for page in (first, rest) for each in page.claims] == claims[::-1]
     assert rest.next_below is None
+    # A page that is just full is the last one where there are no more.
+    assert (await store.claims(ClaimFilter(), None, 4)).next_below is None
+    both = ClaimFilter(account_id="account-1", liquidation_id=1, state=ClaimState.COMPLETED)
+    assert await listed(both) == [completed]
 
 
 async def test_an_acknowledged_claim_is_there_after_opening_again(

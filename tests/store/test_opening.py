@@ -1,8 +1,11 @@
 """A store is opened by what `--store` names."""
 
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from liquidation.store.base import StoreUnavailableError
@@ -10,6 +13,9 @@ from liquidation.store.locations import PostgresDatabase, SqliteFile
 from liquidation.store.opening import DriverMissingError, open_store
 from liquidation.store.postgres import PostgresStore
 from liquidation.store.sqlite import SqliteStore
+from tests.store.claiming import begin
+from tests.store.opened import once_it_answers
+from tests.store.snapshots import snapshot
 
 NOWHERE = PostgresDatabase("postgresql://u:S3cret@127.0.0.1:1/liquidation")
 
@@ -20,6 +26,49 @@ async def test_a_file_is_made_on_first_use(tmp_path: Path) -> None:
 
     assert isinstance(store, SqliteStore)
     assert (tmp_path / "a.db").exists()
+
+
+async def test_a_file_is_opened_with_its_time_limit_and_who_is_told_of_commits(
+    tmp_path: Path,
+) -> None:
+    commits: list[int] = []
+    store = await open_store(
+        SqliteFile(tmp_path / "a.db"),
+        timeout_s=0.3,
+        connections=1,
+        committed=lambda writes, _: commits.append(writes),
+    )
+    try:
+        await once_it_answers(lambda: store.put([snapshot(1)]))
+        assert set(commits) == {1}
+        with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreUnavailableError, match=r"no commit within 0\.3 s"):
+                await store.put([snapshot(2)])
+    finally:
+        await store.aclose()
+
+
+async def test_a_database_is_opened_with_its_time_limit_and_who_is_told_of_commits(
+    postgres_database: str,
+) -> None:
+    commits: list[int] = []
+    store = await open_store(
+        PostgresDatabase(postgres_database),
+        timeout_s=0.3,
+        connections=1,
+        committed=lambda writes, _: commits.append(writes),
+    )
+    try:
+        await once_it_answers(lambda: store.put([snapshot(1)]))
+        await once_it_answers(lambda: begin(store))
+        assert set(commits) == {1}
+        async with await psycopg.AsyncConnection.connect(postgres_database) as other:
+            await other.execute("LOCK TABLE claim")
+            with pytest.raises(StoreUnavailableError):
+                await begin(store)
+    finally:
+        await store.aclose()
 
 
 async def test_a_database_that_cannot_be_reached_is_opened_and_does_not_answer() -> None:
@@ -40,5 +89,8 @@ async def test_without_its_driver_it_is_told_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
 
-    with pytest.raises(DriverMissingError, match=r"needs pip install 'liquidation\[postgres\]'"):
+    with pytest.raises(
+        DriverMissingError,
+        match=r"^--store postgresql:// needs pip install 'liquidation\[postgres\]'$",
+    ):
         await open_store(NOWHERE, timeout_s=0.1, connections=1)
