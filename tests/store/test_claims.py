@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from liquidation.core.model import ClaimState, Standing, Verdict
+from liquidation.core.model import ClaimState, Standing
 from liquidation.store.base import (
     ClaimActiveError,
     ClaimFilter,
@@ -140,28 +140,6 @@ async def test_a_known_request_gives_the_claim_as_it_stands(store: Store) -> Non
     assert granted(again).claim_id == claim.claim_id
 
 
-async def test_a_known_request_gets_the_decision_that_granted_it(store: Store) -> None:
-    first = await begin(store, begin_request("r-1"))
-
-    again = await begin(store, begin_request("r-1"))
-
-    assert (again.known, again.decision_id) == (True, first.decision_id)
-    # Its positions are those of the claim.
-    assert again.verdict == replace(first.verdict, account_id="account-1", positions=())
-
-
-async def test_numbers_that_a_decision_lacks_stay_unknown(store: Store) -> None:
-    def without_numbers(standing: Standing) -> Verdict:
-        return replace(accept_all(standing), total_notional=None, least_req_ratio=None)
-
-    await begin(store, begin_request("r-1"), without_numbers)
-
-    verdict = (await begin(store, begin_request("r-1"))).verdict
-
-    assert (verdict.total_notional, verdict.least_req_ratio) == (None, None)
-    assert verdict.margin_ratio is not None
-
-
 async def test_tokens_only_grow_over_cancelling_purging_and_opening_again(
     open_store: OpenStore, clock: Clock
 ) -> None:
@@ -249,19 +227,6 @@ async def test_another_token_changes_nothing(store: Store, change: str) -> None:
     assert not changed.applied
     assert changed.claim == claim
     assert await store.claim(claim_id=claim.claim_id) == claim
-
-
-async def test_an_operator_needs_no_token_and_the_history_says_so(store: Store) -> None:
-    claim = granted(await begin(store))
-
-    ended = await store.end(claim.claim_id, None, ClaimState.CANCELLED, "stuck")
-
-    assert ended.applied
-    history = await store.history(claim.claim_id)
-    assert [(each.change, each.forced, each.reason) for each in history] == [
-        ("begin", False, ""),
-        ("cancel", True, "stuck"),
-    ]
 
 
 @pytest.mark.parametrize("state", [ClaimState.COMPLETED, ClaimState.CANCELLED])

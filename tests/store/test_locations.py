@@ -115,7 +115,7 @@ def test_every_form_that_libpq_takes_is_taken(url: str, told: str | None) -> Non
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "neither sqlite:PATH nor postgresql://"),
+        ("", "neither sqlite:PATH nor postgresql://USER@HOST:PORT/DATABASE"),
         ("sqlite:", "neither sqlite:PATH nor postgresql://"),
         ("Postgresql://h/db", "neither sqlite:PATH nor postgresql://"),
         ("postgresql://u:p/q@h/db", "%40, %2F and %3F"),

@@ -1,0 +1,124 @@
+"""What every store lets the rules see of a claim that begins, and tells of one afterwards."""
+
+from dataclasses import replace
+
+import pytest
+
+from liquidation.core.model import ClaimEvent, ClaimState, Standing, Verdict
+from liquidation.store.base import Store
+from liquidation.store.records import LEASE_RAN_OUT
+from tests.clocks import Clock
+from tests.store.claiming import LEASE_S, accept_all, begin, begin_request, granted, refuse
+from tests.store.snapshots import snapshot
+
+
+@pytest.fixture(autouse=True)
+async def known_liquidations(store: Store) -> None:
+    """One of each of two accounts."""
+    await store.put([snapshot(1), snapshot(2, account_id="account-2")])
+
+
+async def test_a_known_request_gets_the_decision_that_granted_it(store: Store) -> None:
+    first = await begin(store, begin_request("r-1"))
+
+    again = await begin(store, begin_request("r-1"))
+
+    assert (again.known, again.decision_id) == (True, first.decision_id)
+    # Its positions are those of the claim.
+    assert again.verdict == replace(first.verdict, account_id="account-1", positions=())
+
+
+async def test_numbers_that_a_decision_lacks_stay_unknown(store: Store) -> None:
+    def without_numbers(standing: Standing) -> Verdict:
+        return replace(accept_all(standing), total_notional=None, least_req_ratio=None)
+
+    await begin(store, begin_request("r-1"), without_numbers)
+
+    verdict = (await begin(store, begin_request("r-1"))).verdict
+
+    assert (verdict.total_notional, verdict.least_req_ratio) == (None, None)
+    assert verdict.margin_ratio is not None
+
+
+@pytest.mark.parametrize(
+    ("sent", "seen"), [(1, 2), (2, 2), (3, 3)], ids=["stale", "the same", "newer"]
+)
+async def test_the_rules_see_the_newest_snapshot_of_the_two(
+    store: Store, sent: int, seen: int
+) -> None:
+    await store.put([snapshot(1, revision=2)])
+    stood: list[Standing] = []
+
+    def decide(standing: Standing) -> Verdict:
+        stood.append(standing)
+        return accept_all(standing)
+
+    begun = await begin(store, begin_request(None, snapshot(1, revision=sent)), decide)
+
+    assert begun.standing == stood[-1]
+    assert stood[-1].liquidation == snapshot(1, revision=seen)
+    assert granted(begun).liquidation_revision == seen
+
+
+async def test_the_rules_see_what_was_settled_on_the_account_of_a_snapshot_sent(
+    store: Store,
+) -> None:
+    claim = granted(await begin(store))
+    await store.end(claim.claim_id, claim.fencing_token, ClaimState.COMPLETED, "")
+
+    sent = snapshot(9, revision=7, account_id="account-1")
+    begun = await begin(store, begin_request(None, sent), refuse)
+
+    assert begun.standing is not None
+    assert begun.standing.last_completed_revision == 1
+
+
+async def test_only_the_lease_of_the_account_is_in_the_way_of_a_claim(
+    store: Store, clock: Clock
+) -> None:
+    others = granted(await begin(store, begin_request(liquidation_id=2)))
+    own = granted(await begin(store))
+    clock.advance(LEASE_S)
+
+    begun = await begin(store, None, accept_all)
+
+    assert granted(begun).account_id == "account-1"
+    assert [each.claim_id for each in begun.expired] == [own.claim_id]
+    assert [each.claim_id for each in await store.expire(10)] == [others.claim_id]
+
+
+@pytest.mark.parametrize("end", ["complete", "cancel", "expire"])
+async def test_the_history_tells_what_happened_when_and_why(
+    store: Store, clock: Clock, end: str
+) -> None:
+    claim = granted(await begin(store))
+    began = ClaimEvent("begin", claim.begin_us, claim.expire_us)
+    clock.advance(10)
+    await store.renew(claim.claim_id, claim.fencing_token, 60_000_000)
+    renewed_us = clock.wall_us()
+    lease_end_us = renewed_us + 60_000_000
+    renewed = ClaimEvent("renew", renewed_us, lease_end_us)
+    clock.advance(60 if end == "expire" else 10)
+
+    if end == "expire":
+        await store.expire(1)
+        ended = ClaimEvent("expire", lease_end_us, lease_end_us, LEASE_RAN_OUT)
+    else:
+        state = ClaimState.COMPLETED if end == "complete" else ClaimState.CANCELLED
+        await store.end(claim.claim_id, claim.fencing_token, state, "why")
+        ended = ClaimEvent(end, clock.wall_us(), lease_end_us, "why")
+
+    assert await store.history(claim.claim_id) == [began, renewed, ended]
+
+
+async def test_an_operator_needs_no_token_and_the_history_says_so(store: Store) -> None:
+    claim = granted(await begin(store))
+
+    ended = await store.end(claim.claim_id, None, ClaimState.CANCELLED, "stuck")
+
+    assert ended.applied
+    history = await store.history(claim.claim_id)
+    assert [(each.change, each.forced, each.reason) for each in history] == [
+        ("begin", False, ""),
+        ("cancel", True, "stuck"),
+    ]
