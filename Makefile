@@ -5,10 +5,11 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PROTOS := $(wildcard proto/liquidation/v1/*.proto)
 ARGS   ?=
+LOCKED := --universal --python-version 3.11 --generate-hashes --constraint requirements.lock --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint types proto release-proto descriptor check bench bench-quick profile torture failover rolling rounds oracle format clean
+.PHONY: help run test lint types proto release-proto descriptor check bench bench-quick profile torture failover rolling rounds oracle interop pin audit container format clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +81,22 @@ rounds: $(READY) ## 64 claims at once on one account, 1000 times
 
 oracle: $(READY) ## 100,000 drawn requests against the independent evaluator
 	LIQUIDATION_CASES=100000 $(BIN)/python -m pytest tests/core/test_against_oracle.py
+
+interop: $(READY) ## Node, C++, grpcurl and buf ask everything, directly, over mTLS and through Envoy
+	LIQUIDATION_INTEROP=1 $(BIN)/python -m pytest tests/interop $(ARGS)
+
+pin: $(READY) ## Lock what the image is built of, after a change of requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group supply
+	$(BIN)/uv pip compile pyproject.toml --extra cli --extra metrics --extra otel --extra postgres $(LOCKED) --output-file deploy/requirements.txt
+	$(BIN)/uv pip compile --group build $(LOCKED) --output-file deploy/build-requirements.txt
+	$(BIN)/python -m tests.supply.licences
+
+audit: $(READY) ## Ask for known weaknesses of what the image is built of; fails where it cannot ask
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group supply
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement deploy/requirements.txt --requirement deploy/build-requirements.txt
+
+container: $(READY) ## Build the image by its own steps and run it read-only; as root, on Linux
+	$(BIN)/python -m tests.supply.container
 
 clean: ## Remove the environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

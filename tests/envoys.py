@@ -68,14 +68,15 @@ def terms(liquidation_id: int, ratio: Any = 1, **others: Any) -> dict[str, Any]:
 class Sidecar:
     """A sidecar that keeps its address and its store when it is started again."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *arguments: str) -> None:
         self.directory = directory
+        self._arguments = arguments
         self.address = "127.0.0.1:0"
         self._running = ExitStack()
 
     def start(self) -> Process:
         """Returns once it serves."""
-        arguments = ["--listen", self.address, "--log-file", "decisions.log"]
+        arguments = ["--listen", self.address, "--log-file", "decisions.log", *self._arguments]
         process = self._running.enter_context(serving(self.directory, *arguments))
         self.address = process.address
         return process
@@ -156,22 +157,22 @@ class Front:
         _until(written)
         return found[0]
 
-    def until(self, status: int) -> Answer:
-        """The answer to `GET /v1/rules`, once it has this status."""
+    def until(self, *statuses: int) -> Answer:
+        """The answer to `GET /v1/rules`, once it has one of these."""
         answers: list[Answer] = []
 
         def asked() -> bool:
             answers.append(self.ask("/v1/rules"))
-            return answers[-1].status == status
+            return answers[-1].status in statuses
 
         _until(asked)
         return answers[-1]
 
 
 @contextmanager
-def front(directory: Path) -> Iterator[Front]:
-    """A sidecar and Envoy before it, on free ports of loopback."""
-    sidecar = Sidecar(directory)
+def front(directory: Path, *arguments: str) -> Iterator[Front]:
+    """A sidecar, told `arguments`, and Envoy before it, on free ports of loopback."""
+    sidecar = Sidecar(directory, *arguments)
     sidecar.start()
     try:
         with _free_port() as grpc_port, _free_port() as json_port:
@@ -182,7 +183,8 @@ def front(directory: Path) -> Iterator[Front]:
             with _envoy(configuration) as popen:
                 before = Front(f"127.0.0.1:{grpc_port}", f"127.0.0.1:{json_port}", sidecar)
                 _until(lambda: _listens(json_port, popen))
-                before.until(200)
+                # One that wants a key answers as well.
+                before.until(200, 401)
                 yield before
     finally:
         sidecar.stop()

@@ -24,6 +24,7 @@ from tests import deployments
 from tests.deployments import DEPLOY, DOCKERFILE, MANIFESTS, UNIT, Deployment
 from tests.installed import Installation, build, install
 from tests.processes import ROOT
+from tests.supply.locks import EXTRAS
 
 # The oldest Kubernetes whose native sidecars are stable, and the newest that is known here.
 KUBERNETES = ("1.33", kubernetes_validate.latest_version())
@@ -190,10 +191,9 @@ def test_the_pod_is_restarted_for_what_a_restart_mends_and_waits_for_the_rest() 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """What the image holds: the wheel with the extras that the Dockerfile names."""
-    (extras,) = re.findall(r"'\.\[([\w,]+)]'", DOCKERFILE.read_text(encoding="utf-8"))
+    """What the image holds: the wheel with the extras whose packages are locked for it."""
     wheel = build(tmp_path_factory.mktemp("built")).wheel
-    return install(wheel, tmp_path_factory.mktemp("installed"), *extras.split(","))
+    return install(wheel, tmp_path_factory.mktemp("installed"), *EXTRAS)
 
 
 @pytest.fixture

@@ -1,0 +1,101 @@
+"""The ways to a server that wants API keys, and a server that takes no more calls."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import grpc
+import pytest
+
+from liquidation.v1 import rules_service_pb2
+from tests.certificates import LOCAL, Authority
+from tests.cli.commands import run
+from tests.envoys import front
+from tests.interop.clients import Place
+from tests.processes import serving
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The file of hashed keys, and each key by the permission it has."""
+
+    file: Path
+    values: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    file = tmp_path_factory.mktemp("keys") / "keys.json"
+    values = {
+        each: run("keys", "new", each, "--file", str(file), "--permission", each).stdout.strip()
+        for each in ("admin", "check")
+    }
+    return Keys(file, values)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[tuple[Place, Place]]:
+    """A server on an address and on a Unix socket."""
+    directory = tmp_path_factory.mktemp("plain")
+    socket = f"unix:{directory / 'socket'}"
+    listen = ("--listen", "127.0.0.1:0", "--listen", socket)
+    with serving(directory, *listen, "--api-keys", str(keys.file)) as process:
+        yield Place(process.address), Place(socket)
+
+
+@pytest.fixture(scope="module")
+def tcp(plain: tuple[Place, Place]) -> Place:
+    return plain[0]
+
+
+@pytest.fixture(scope="module")
+def unix(plain: tuple[Place, Place]) -> Place:
+    return plain[1]
+
+
+@pytest.fixture(scope="module")
+def mtls(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[Place]:
+    """A server that shows its certificate and asks for the caller's."""
+    directory = tmp_path_factory.mktemp("mtls")
+    cert, key, client_ca, ca, client_cert, client_key = (
+        directory / name
+        for name in ("tls.crt", "tls.key", "clients.crt", "ca.crt", "client.crt", "client.key")
+    )
+    servers, clients = Authority(), Authority()
+    servers.issue(*LOCAL).write(cert, key)
+    clients.issue("risk@backend").write(client_cert, client_key)
+    ca.write_bytes(servers.pem)
+    client_ca.write_bytes(clients.pem)
+    tls = ("--tls-cert", str(cert), "--tls-key", str(key), "--tls-client-ca", str(client_ca))
+    with serving(directory, *tls, "--api-keys", str(keys.file)) as process:
+        yield Place(process.address, (ca, client_cert, client_key))
+
+
+@pytest.fixture(scope="module")
+def envoy(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[Place]:
+    with front(tmp_path_factory.mktemp("envoy"), "--api-keys", str(keys.file)) as before:
+        yield Place(before.grpc_address)
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A server that takes one call at a time, and has it."""
+    directory = tmp_path_factory.mktemp("full")
+    rules = directory / "rules.toml"
+    rules.write_text('version = "default"\n[limits]\nmax_concurrent_calls = 1\n', encoding="utf-8")
+    with (
+        serving(directory, "--rules", str(rules)) as process,
+        grpc.insecure_channel(process.address) as channel,
+    ):
+        items: SimpleQueue[rules_service_pb2.StreamCheckClaimsRequest | None] = SimpleQueue()
+        call: Any = channel.stream_stream(
+            "/liquidation.v1.LiquidationRulesService/StreamCheckClaims",
+            request_serializer=rules_service_pb2.StreamCheckClaimsRequest.SerializeToString,
+        )(iter(items.get, None))
+        items.put(rules_service_pb2.StreamCheckClaimsRequest())
+        next(call)  # it is answered, so it is in progress
+        yield Place(process.address)
+        items.put(None)
+        assert list(call) == []

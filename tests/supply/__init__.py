@@ -1,0 +1,1 @@
+"""What the service is made of, and what it is handed out in."""
