@@ -1,5 +1,6 @@
 """What every store lets the rules see of a claim that begins, and tells of one afterwards."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -71,6 +72,24 @@ async def test_the_rules_see_what_was_settled_on_the_account_of_a_snapshot_sent(
 
     assert begun.standing is not None
     assert begun.standing.last_completed_revision == 1
+
+
+async def test_of_many_at_once_each_that_is_refused_is_told_who_holds_the_account(
+    store: Store,
+) -> None:
+    requests = [begin_request() for _ in range(8)]
+
+    outcomes = await asyncio.gather(*(begin(store, each) for each in requests))
+
+    (winner,) = (begun.claim for begun in outcomes if begun.claim is not None)
+    for request, begun in zip(requests, outcomes, strict=True):
+        assert begun.decision_id == request.decision_id
+        if begun.claim is None:
+            assert begun.verdict.refusal is not None
+            assert begun.verdict.refusal.values == {"claim_id": winner.claim_id}
+            assert begun.standing is not None
+            assert begun.standing.active_claim is not None
+            assert begun.standing.active_claim.claim_id == winner.claim_id
 
 
 async def test_only_the_lease_of_the_account_is_in_the_way_of_a_claim(
