@@ -79,8 +79,8 @@ rolling: $(READY) ## Workers replaced one by one under load, 20 times
 rounds: $(READY) ## 64 claims at once on one account, 1000 times
 	LIQUIDATION_ROUNDS=1000 $(BIN)/python -m pytest -k 64_at_once tests/service/test_claims.py
 
-oracle: $(READY) ## 100,000 drawn requests against the independent evaluator
-	LIQUIDATION_CASES=100000 $(BIN)/python -m pytest tests/core/test_against_oracle.py
+oracle: $(READY) ## A million drawn requests through a server, against an independent evaluator
+	$(BIN)/python -m tests.oracle --worlds 250 --cases 4000 $(ARGS)
 
 interop: $(READY) ## Node, C++, grpcurl and buf ask everything, directly, over mTLS and through Envoy
 	LIQUIDATION_INTEROP=1 $(BIN)/python -m pytest tests/interop $(ARGS)

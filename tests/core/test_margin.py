@@ -12,10 +12,10 @@ from liquidation.core.margin import initial_margin_after, margin_ratios
 from liquidation.core.model import MarginAccount
 from liquidation.core.numbers import plain
 from tests import samples
-from tests.core import oracle
 from tests.core.deciding import intake_of, stored
 from tests.core.drawing import LARGEST, SMALLEST, margin_accounts, signed
 from tests.core.seeded import seeded
+from tests.oracle import margins
 
 Json = dict[str, Any]
 
@@ -105,7 +105,7 @@ def test_the_ratios_are_those_of_the_formulas_to_the_last_digit(json: Json) -> N
 
     assert margin_ratios(_account(json)) == (
         Fraction(json["collateral_value"]) / whole,
-        oracle.maintenance_margin(json) / whole,
+        margins.maintenance_margin(json) / whole,
     )
 
 
@@ -179,7 +179,7 @@ def test_the_largest_numbers_lose_no_digit() -> None:
     smallest = _one(SMALLEST, SMALLEST, SMALLEST, SMALLEST, base_imr=SMALLEST)
 
     for json, leverage in ((largest, LARGEST), (smallest, SMALLEST)):
-        required = oracle.initial_margin(json | {"max_leverage": leverage}, {})
+        required = margins.initial_margin(json | {"max_leverage": leverage}, {})
         assert _after(json, leverage).required == required
 
 
@@ -190,7 +190,7 @@ def test_the_initial_margin_is_that_of_the_formula_to_the_last_digit(
 ) -> None:
     account = _liquidators_account(json)
     symbol = json["positions"][0]["symbol"]
-    required = oracle.initial_margin(json, {symbol: Fraction(taken)})
+    required = margins.initial_margin(json, {symbol: Fraction(taken)})
     margin = initial_margin_after(account, {symbol: Decimal(taken)})
 
     assert margin.required == required

@@ -1,0 +1,1 @@
+"""A second reading of the contract, and what holds the service against it."""
