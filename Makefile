@@ -9,7 +9,7 @@ LOCKED := --universal --python-version 3.11 --generate-hashes --constraint requi
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint types proto release-proto descriptor check bench bench-quick profile torture failover rolling rounds oracle interop pin audit container format clean
+.PHONY: help run test lint types proto release-proto descriptor check bench bench-quick profile torture failover rolling rounds oracle model interop pin audit container format clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,10 @@ rounds: $(READY) ## 64 claims at once on one account, 1000 times
 
 oracle: $(READY) ## A million drawn requests through a server, against an independent evaluator
 	$(BIN)/python -m tests.oracle --worlds 250 --cases 4000 $(ARGS)
+
+model: $(READY) ## The claim protocol: every state within bounds, and the stores held against it
+	$(BIN)/python -m tests.model.exhaustive
+	LIQUIDATION_CASES=100 $(BIN)/python -m pytest tests/model $(ARGS)
 
 interop: $(READY) ## Node, C++, grpcurl and buf ask everything, directly, over mTLS and through Envoy
 	LIQUIDATION_INTEROP=1 $(BIN)/python -m pytest tests/interop $(ARGS)

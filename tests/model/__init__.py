@@ -1,0 +1,1 @@
+"""A model of the claim protocol, searched exhaustively, and the stores held against it."""
