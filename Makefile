@@ -9,7 +9,7 @@ LOCKED := --universal --python-version 3.11 --generate-hashes --constraint requi
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint types proto release-proto descriptor check bench bench-quick profile torture failover rolling rounds oracle model interop pin audit container format clean
+.PHONY: help run test lint types proto release-proto descriptor check bench bench-quick profile torture failover rolling rounds oracle model fuzz soak hostile interop pin audit container format clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,15 @@ oracle: $(READY) ## A million drawn requests through a server, against an indepe
 model: $(READY) ## The claim protocol: every state within bounds, and the stores held against it
 	$(BIN)/python -m tests.model.exhaustive
 	LIQUIDATION_CASES=100 $(BIN)/python -m pytest tests/model $(ARGS)
+
+fuzz: $(READY) ## Made-up bytes into the five places that read what strangers send, 10 minutes each
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600) $(ARGS)
+
+soak: $(READY) ## Half an hour of mixed load with restarts: what grows
+	$(BIN)/python -m tests.soak $(ARGS)
+
+hostile: $(READY) ## Attacks by a hostile caller, one by one, and what others notice
+	$(BIN)/python -m tests.hostile $(ARGS)
 
 interop: $(READY) ## Node, C++, grpcurl and buf ask everything, directly, over mTLS and through Envoy
 	LIQUIDATION_INTEROP=1 $(BIN)/python -m pytest tests/interop $(ARGS)

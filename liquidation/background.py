@@ -12,14 +12,17 @@ from liquidation.claims import Claims
 from liquidation.logs.writer import DecisionLog
 from liquidation.metrics import Instruments
 from liquidation.reloading import Reloadable
+from liquidation.service.shedding import Shedding
 from liquidation.store.base import Store, StoreUnavailableError
 
-__all__ = ["LIVE", "PROBLEM_KEY", "Health", "HealthServicer", "Settling"]
+__all__ = ["LIVE", "PROBLEM_KEY", "Health", "HealthServicer", "Settling", "shed"]
 
 # How often the store is asked whether it answers, in seconds.
 _PROBE_S: Final = 0.5
 # How often leases that ran out are written down, in seconds; they are over before that.
 _SETTLE_S: Final = 1.0
+# How often it is looked how much memory the process holds, in seconds.
+_SHED_S: Final = 0.1
 
 # How long a caller who watches an entry may take to hear that the server ends, in seconds.
 _LISTEN_S: Final = 0.5
@@ -108,6 +111,15 @@ def _header(name: str, problem: str) -> str:
     line = " ".join(f"{name}: {problem}".split())
     printable = "".join(each if each.isprintable() else "?" for each in line)
     return printable.encode("ascii", "replace").decode()[:_LONGEST_PROBLEM]
+
+
+async def shed(shedding: Shedding, log: DecisionLog) -> None:
+    """Ends calls that wait for their callers where memory is short, until it is cancelled."""
+    while True:
+        await asyncio.sleep(_SHED_S)
+        calls, held = await shedding.look()
+        if calls:
+            log.note("warning", "calls_shed", calls=calls, resident_bytes=held)
 
 
 class Settling:

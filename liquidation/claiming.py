@@ -11,7 +11,7 @@ from liquidation.core import leases
 from liquidation.core.decide import assemble, decide
 from liquidation.core.intake import MAX_ID, Intake, read_request
 from liquidation.core.model import Case, Claim, Refusal, Standing, Verdict
-from liquidation.core.policy import Rulebook
+from liquidation.core.policy import Mode, Rulebook
 from liquidation.core.record import Record
 from liquidation.core.rules import slot_taken
 from liquidation.core.texts import Sent
@@ -88,7 +88,7 @@ class Claiming:
             if outside is not None:
                 return self._refused(work, call, outside)
             work.read()
-            if work.intake.terms is None or begin.sent.unknown_fields:
+            if work.is_refused:
                 verdict = await self._decide_only(work)
                 self._compare(work)
                 return self._answered(work, call, verdict)
@@ -190,6 +190,12 @@ class _Begin:
     intake: Intake
     case: Case | None = None
     candidate: Verdict | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether what was read is refused whatever is stored, and so must store nothing."""
+        enforced = self.rules.policy.mode("known_fields") is Mode.ENFORCE
+        return self.intake.terms is None or (enforced and bool(self.begin.sent.unknown_fields))
 
     def read(self) -> None:
         """Reads the request; its own fields and those of the claim are told together."""

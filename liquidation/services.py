@@ -21,6 +21,7 @@ from liquidation.service.guards import Guard
 from liquidation.service.liquidation_servicer import liquidation_service
 from liquidation.service.rpc import PlainCalls, Service, Unfinished
 from liquidation.service.rules_servicer import rules_service
+from liquidation.service.shedding import Shedding
 from liquidation.store.base import Store
 
 __all__ = ["Services", "put_together"]
@@ -52,15 +53,18 @@ def put_together(
     observer: Observer,
     max_call_s: float,
     trace_id: Callable[[Metadata], str],
+    max_memory_bytes: int = 0,
 ) -> Services:
-    """The services, over one store and one log."""
+    """The services, over one store and one log; `max_memory_bytes` is as `Shedding` has it."""
     numbers = count(1)
 
     def new_id() -> str:
         return f"{log.process}-{next(numbers)}"
 
     unfinished = Unfinished()
-    door = Door(guard, in_force.limits, max_call_s, trace_id, observer, _CLOCK)
+    door = Door(
+        guard, in_force.limits, max_call_s, trace_id, observer, _CLOCK, Shedding(max_memory_bytes)
+    )
 
     def calls(permission: Permission) -> PlainCalls:
         return PlainCalls(log, door, unfinished, permission, new_id)

@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 from liquidation import logbook, transport
 from liquidation.addresses import parse_address
-from liquidation.background import Health, HealthServicer, Settling
+from liquidation.background import Health, HealthServicer, Settling, shed
 from liquidation.changes import Changes
 from liquidation.configuration import Configuration, InForce
 from liquidation.heap import keep_what_stays
@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 _OTLP: Final = "otlp"
+_MIB: Final = 1 << 20
 # How long it takes at most until clients know that their connection ends, in seconds.
 _GOODBYE_S: Final = 0.02
 
@@ -153,7 +154,14 @@ async def sidecar(
         instruments.watch(lambda: guard.in_progress, lambda: book.log.lost)
         spans = parts.enter_context(_spans(settings))
         services = put_together(
-            in_force, guard, book.log, store, instruments, settings.max_call_time, spans.trace_id
+            in_force,
+            guard,
+            book.log,
+            store,
+            instruments,
+            settings.max_call_time,
+            spans.trace_id,
+            settings.max_memory * _MIB,
         )
         server = transport.server_of(
             settings, in_force, services.handlers, spans.interceptors, shared=place is not None
@@ -195,6 +203,7 @@ async def _running(server: grpc.aio.Server, beside: _Beside, drain_s: float) -> 
     background = [
         asyncio.create_task(health.run()),
         asyncio.create_task(settling.run()),
+        asyncio.create_task(shed(services.door.shedding, log)),
         asyncio.create_task(watch(files, lambda error: log.fault("", error))),
     ]
     try:

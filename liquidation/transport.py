@@ -19,6 +19,10 @@ _MS: Final = 1000
 # A request over the service's own limit gets -1005 and its log line; only one that is several times
 # larger is cut off by gRPC itself.
 _TRANSPORT_FACTOR: Final = 4
+# Calls that have come and that the event loop has not taken up. Beyond gRPC's own default of 1000
+# it cancels calls by chance, and where somebody floods it with calls, those of others too. A call
+# that was taken back counts until it is taken up, and holds some 45 KiB until then.
+_MOST_NOT_YET_TAKEN: Final = 10_000
 # What gRPC takes for "never", in milliseconds.
 _NEVER_MS: Final = 2**31 - 1
 # A connection that says nothing for so long is asked whether it still stands, and closed where no
@@ -52,6 +56,10 @@ def server_of(
             ("grpc.so_reuseport", int(shared)),
             ("grpc.max_receive_message_length", largest),
             ("grpc.max_send_message_length", -1),
+            ("grpc.server.max_pending_requests", _MOST_NOT_YET_TAKEN),
+            ("grpc.server.max_pending_requests_hard_limit", _MOST_NOT_YET_TAKEN),
+            # By its own measure gRPC would take 4 MiB of each stream before anybody reads it.
+            ("grpc.http2.bdp_probe", 0),
             ("grpc.max_concurrent_streams", settings.max_streams_per_connection),
             ("grpc.max_connection_idle_ms", _milliseconds(settings.max_connection_idle)),
             ("grpc.max_connection_age_ms", _milliseconds(settings.max_connection_age)),

@@ -89,8 +89,10 @@ class _Supervisor:
         self._replacement_wanted = asyncio.Event()
         # Workers hold the other end: when it closes, their supervisor is gone.
         self._lifeline, self._held = _SPAWN.Pipe(duplex=False)
-        # Every process that runs, and the one that serves in each place.
-        self._running: set[SpawnProcess] = set()
+        # Every process that runs, and whether it heeds SIGHUP yet, which would end it before that.
+        self._running: dict[SpawnProcess, bool] = {}
+        self._hang_ups = 0
+        # The one that serves in each place.
         self._workers: dict[int, _Worker] = {}
         self._keepers: dict[int, asyncio.Task[None]] = {}
         # Held while somebody starts a worker in a place: a restart and a replacement may meet.
@@ -149,8 +151,9 @@ class _Supervisor:
             scraped,
         )
         process = _SPAWN.Process(target=_work, name=f"worker-{index}", args=(task,))
+        hang_ups = self._hang_ups
         process.start()
-        self._running.add(process)
+        self._running[process] = False
         say_ready.close()
         scraped.close()
         try:
@@ -163,8 +166,12 @@ class _Supervisor:
         except EOFError:
             ready.close()
             process.join()
-            self._running.discard(process)
+            self._running.pop(process, None)
             raise WorkerFailedError(f"worker {index} did not start") from None
+        self._running[process] = True
+        if self._hang_ups != hang_ups:
+            # It may have opened the log before that was moved away.
+            _send_hang_up(process)
         if self._metrics is not None:
             self._metrics.add(index, scraping)
         return _Worker(process, ready)
@@ -180,7 +187,7 @@ class _Supervisor:
             await _readable(process.sentinel)
             async with self._starting[index]:
                 process.join()
-                self._running.discard(process)
+                self._running.pop(process, None)
                 _say(f"worker {index} died ({process.exitcode}); starting it again")
                 try:
                     self._workers[index] = await self._start(index)
@@ -218,16 +225,18 @@ class _Supervisor:
         successor.ready.close()
         before.terminate()
         await asyncio.to_thread(before.join)
-        self._running.discard(before)
+        self._running.pop(before, None)
 
     def _hang_up(self) -> None:
-        """Hands SIGHUP on: every worker opens its log file and reads all other files again."""
+        """Hands SIGHUP on: every worker opens its log file and reads all other files again.
+
+        So do one that drains, which goes on to log, and one that is just being started.
+        """
         self._in_force.reload()
-        for worker in self._workers.values():
-            pid = worker.process.pid
-            if pid is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGHUP)
+        self._hang_ups += 1
+        for process, heeds in self._running.items():
+            if heeds:
+                _send_hang_up(process)
 
     async def _drain(self) -> None:
         running = tuple(self._running)
@@ -236,6 +245,12 @@ class _Supervisor:
         for process in running:
             await asyncio.to_thread(process.join)
         self._held.close()
+
+
+def _send_hang_up(process: SpawnProcess) -> None:
+    if process.pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGHUP)
 
 
 def _say(told: str) -> None:

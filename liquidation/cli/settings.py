@@ -32,6 +32,7 @@ _MORE: Final = {
     "--log-sample": "log-rotation.md#sampling",
     "--log-redact": "log-rotation.md#masking",
     "--metrics-listen": "metrics.md",
+    "--max-memory": "configuration.md#memory",
     "--max-call-time": "configuration.md#connections-and-time",
     "--drain-time": "configuration.md#signals",
     "modes.RULE": "configuration.md#modes",

@@ -127,7 +127,8 @@ def read_policy(text: str) -> Policy:
     """
     try:
         table = tomllib.loads(text, parse_float=_Literal)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        # No TOML is a ValueError, and so is a number of more digits than Python reads.
         raise PolicyError(f"not a TOML file: {error}") from error
     return policy_from_record(table)
 
@@ -184,7 +185,7 @@ def _section(value: object, path: str, known: set[str]) -> dict[str, Any]:
 
 
 def _version(value: object) -> str:
-    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    text = "" if isinstance(value, bool) else _written(value)
     if not (0 < len(text) <= 64 and text.isascii() and text.isprintable()):
         raise _not_allowed("version", "version")
     return text
@@ -202,15 +203,23 @@ def _thresholds(value: object) -> dict[Tier, Decimal]:
 
 
 def _amount(value: object, path: str) -> Decimal:
-    amount = None
+    text = _written(value)
     if isinstance(value, _Literal):
         # TOML writes 10_000.5 and +0.5 too.
-        amount = parse_decimal(value.replace("_", "").removeprefix("+"))
-    elif isinstance(value, str | int):
-        amount = parse_decimal(str(value))
+        text = text.replace("_", "").removeprefix("+")
+    amount = parse_decimal(text)
     if amount is None or amount < ZERO:
         raise _not_allowed(path, path)
     return amount
+
+
+def _written(value: object) -> str:
+    """A text, or a whole number as text; "" where it is neither, or too long to be written."""
+    try:
+        return str(value) if isinstance(value, str | int) else ""
+    except ValueError:
+        # TOML has hexadecimal numbers of any length, and Python writes 4300 digits at most.
+        return ""
 
 
 def _modes(value: object) -> dict[str, Mode]:

@@ -15,7 +15,7 @@ EVENTS: Final = (
     "serving", "worker_serving", "rules", "draining", "stopped",
     "store_unavailable", "store_available", "store_failed", "settling_failed",
     "fault", "log_reopened", "log_not_reopened", "reloaded", "reload_failed",
-    "rules_version_reused",
+    "rules_version_reused", "calls_shed",
 )  # fmt: skip
 
 

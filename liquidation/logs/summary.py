@@ -166,9 +166,9 @@ class Summary:
 
     def _add_note(self, fields: Mapping[str, Any]) -> None:
         event = fields["event"]
+        lost = int(fields["lost"]) if event == "log_lines_lost" else 0
         self._notes.add(event, 1, 0)
         if event == "log_lines_lost":
-            lost = int(fields["lost"])
             self._lost_in_all += lost
             if len(self._lost) < _TOLD:
                 told = {key: str(fields.get(key, "")) for key in ("timestamp", "process")}

@@ -56,6 +56,7 @@ def claim_service(
             "ListClaims": calls.unary("ListClaims", pb.ListClaimsRequest, servicer.page),
         },
         stream={},
+        shedding=calls.shedding,
     )
 
 

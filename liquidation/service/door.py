@@ -18,6 +18,7 @@ from liquidation.logs.observer import Observer
 from liquidation.service import wire
 from liquidation.service.guards import Admission, Guard, Metadata
 from liquidation.service.reading import ReadAhead
+from liquidation.service.shedding import Shedding
 
 __all__ = ["Arrival", "Context", "Door", "Metadata", "trace_id_of"]
 
@@ -52,12 +53,14 @@ class Door:
         trace_id: Callable[[Metadata], str],
         observer: Observer,
         monotonic_ns: Callable[[], int],
+        shedding: Shedding,
     ) -> None:
         """`max_call_s` is how long a call may wait to be decided, whatever its own deadline.
 
         `limits` are asked for each time, since rules change while the server runs.
         """
         self.guard = guard
+        self.shedding = shedding
         self._limits = limits
         self._max_call_ns = int(max_call_s * _NANOS)
         self._trace_id = trace_id
@@ -132,7 +135,7 @@ class Door:
         reading = ReadAhead(requests)
         self._streams.add(reading)
         try:
-            while not self._ending.is_set() and (turn := await reading.turn()):
+            while not self._ending.is_set() and (turn := await self._next(reading)):
                 yield turn
         finally:
             self._streams.discard(reading)
@@ -140,6 +143,13 @@ class Door:
         if self._ending.is_set():
             context.set_code(grpc.StatusCode.UNAVAILABLE)
             context.set_details("The server ends; open another stream.")
+        elif reading.shed:
+            context.set_code(grpc.StatusCode.RESOURCE_EXHAUSTED)
+            context.set_details("The server is short of memory; open another stream later.")
+
+    async def _next(self, reading: ReadAhead) -> list[bytes]:
+        with self.shedding.waiting(reading, reading.end_for_memory):
+            return await reading.turn()
 
     def end_streams(self) -> None:
         """Ends the streams that wait for their next item, and each other behind its turn."""

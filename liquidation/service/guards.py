@@ -13,11 +13,11 @@ from liquidation.core.policy import Limits
 from liquidation.core.rules import RETRY_AFTER_S
 from liquidation.service.rates import Rate
 
-__all__ = ["Admission", "Guard", "Metadata"]
+__all__ = ["TOO_MANY", "Admission", "Guard", "Metadata"]
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
-_TOO_MANY: Final = Refusal(catalogue.RATE_LIMIT_EXCEEDED, retry_after_s=RETRY_AFTER_S)
+TOO_MANY: Final = Refusal(catalogue.RATE_LIMIT_EXCEEDED, retry_after_s=RETRY_AFTER_S)
 _AUTHORIZATION: Final = "authorization"
 # The name of a scheme is read in any case (RFC 9110, section 11.1).
 _BEARER: Final = re.compile(r"bearer +([!-~]+)", re.IGNORECASE)
@@ -127,4 +127,4 @@ class Admission:
     @property
     def refusal(self) -> Refusal | None:
         """What was answered when it was last asked."""
-        return None if self.granted else _TOO_MANY
+        return None if self.granted else TOO_MANY

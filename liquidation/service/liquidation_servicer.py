@@ -39,6 +39,7 @@ def liquidation_service(register: Register, calls: rpc.PlainCalls) -> rpc.Servic
             ),
         },
         stream={},
+        shedding=calls.shedding,
     )
 
 

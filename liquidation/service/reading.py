@@ -24,6 +24,7 @@ class ReadAhead:
         self._items: deque[bytes] = deque()
         self._bytes = 0
         self._over = False
+        self.shed = False
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
         self._reading = asyncio.create_task(self._read())
@@ -43,6 +44,11 @@ class ReadAhead:
         self._bytes -= sum(map(len, turn))
         self._room.set()
         return turn
+
+    def end_for_memory(self) -> None:
+        """Ends the stream because too much is held in memory, as far as it can be seen."""
+        self.shed = True
+        self.end()
 
     def end(self) -> None:
         """Ends the stream for whoever waits for its next item; nothing more is read."""

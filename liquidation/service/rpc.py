@@ -20,6 +20,8 @@ from liquidation.logs.writer import DecisionLog
 from liquidation.register import RefusedError, refused_field
 from liquidation.service import refusals, wire
 from liquidation.service.door import Arrival, Context, Door
+from liquidation.service.guards import TOO_MANY
+from liquidation.service.shedding import Shedding
 from liquidation.v1 import liquidation_pb2
 
 __all__ = [
@@ -56,6 +58,7 @@ class Service(grpc.GenericRpcHandler):
         descriptor: ServiceDescriptor,
         unary: Mapping[str, Unary],
         stream: Mapping[str, Stream],
+        shedding: Shedding,
     ) -> None:
         """`unary` and `stream` name the methods of `descriptor`.
 
@@ -67,7 +70,7 @@ class Service(grpc.GenericRpcHandler):
             raise ValueError(f"handlers of {descriptor.full_name} do not match its methods")
         self.name = descriptor.full_name
         handlers: dict[str, Any] = {
-            name: grpc.unary_unary_rpc_method_handler(behaviour)
+            name: grpc.unary_unary_rpc_method_handler(_bounded(behaviour, shedding))
             for name, behaviour in unary.items()
         } | {
             name: grpc.stream_stream_rpc_method_handler(behaviour)
@@ -78,6 +81,16 @@ class Service(grpc.GenericRpcHandler):
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """The handler of a method; None where it is not one of this service."""
         return self._handlers.get(handler_call_details.method)
+
+
+def _bounded(behaviour: Unary, shedding: Shedding) -> Unary:
+    """Hands an answer over as far as there is memory for it."""
+
+    async def handle(data: bytes, context: Context) -> bytes:
+        answer = await behaviour(data, context)
+        return answer if shedding.takes(answer) else refuse(context, TOO_MANY)
+
+    return handle
 
 
 def refuse(
@@ -131,6 +144,7 @@ class PlainCalls:
         self._unfinished = unfinished
         self._permission = permission
         self._new_id = new_id
+        self.shedding = door.shedding
 
     def unary(
         self,

@@ -40,7 +40,7 @@ def rules_service(
     calls: rpc.PlainCalls,
 ) -> rpc.Service:
     """The service, ready to be added to a server; `in_force` are the rules that it tells."""
-    servicer = _RulesServicer(desk, door, unfinished)
+    servicer = _RulesServicer(desk, in_force, door, unfinished)
 
     async def get_rules(_: rules_service_pb2.GetRulesRequest, __: Call) -> Message:
         return rules_in_force(in_force())
@@ -56,6 +56,7 @@ def rules_service(
             "GetRules": calls.unary("GetRules", rules_service_pb2.GetRulesRequest, get_rules),
         },
         stream={"StreamCheckClaims": servicer.stream_check_claims},
+        shedding=calls.shedding,
     )
 
 
@@ -64,8 +65,15 @@ _Call = tuple[bytes, Arrival]
 
 
 class _RulesServicer:
-    def __init__(self, desk: Desk, door: Door, unfinished: rpc.Unfinished) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        in_force: Callable[[], Policy],
+        door: Door,
+        unfinished: rpc.Unfinished,
+    ) -> None:
         self._desk = desk
+        self._in_force = in_force
         self._door = door
         size = TurnSize(time.monotonic_ns, time.thread_time_ns)
         self._turns = Turns(self._check_turn, size, unfinished.begin)
@@ -115,12 +123,13 @@ class _RulesServicer:
         if isinstance(batch, Defect) or not 1 <= len(batch.requests) <= MAX_BATCH:
             defect = batch if isinstance(batch, Defect) else _BATCH_SIZE
             return await self._check_one(wire.unreadable(data, defect), arrival)
-        if unknown := wire.unknown_fields(batch, deep=False):
+        unknown = wire.unknown_fields(batch, deep=False)
+        if unknown and self._in_force().mode("known_fields") is Mode.ENFORCE:
             return await self._check_one(wire.unreadable(data, unknown_fields=unknown), arrival)
         clean = not wire.unknown_fields(batch)
         with self._door.guard.admit() as admission:
             answers = await self._desk.check_all(
-                [wire.sent(each, clean=clean) for each in batch.requests],
+                [_beside(unknown, wire.sent(each, clean=clean)) for each in batch.requests],
                 arrival.call,
                 self._door.admits(arrival, admission),
             )
@@ -187,15 +196,18 @@ class _RulesServicer:
             item = self._door.parse(rules_service_pb2.StreamCheckClaimsRequest, data)
             if isinstance(item, Defect):
                 return "", wire.unreadable(data, item), None
-            sent = wire.sent(item.request)
-            if unknown := wire.unknown_fields(item, deep=False):
-                sent = replace(sent, unknown_fields=unknown + sent.unknown_fields)
-            return item.correlation_id, sent, None
+            unknown = wire.unknown_fields(item, deep=False)
+            return item.correlation_id, _beside(unknown, wire.sent(item.request)), None
         except Exception as error:  # noqa: BLE001 - a fault must not end the stream
             return "", wire.unreadable(data), error
 
 
 _BATCH_SIZE: Final = Defect("requests", f"must have 1 to {MAX_BATCH} entries")
+
+
+def _beside(unknown: tuple[str, ...], sent: Sent) -> Sent:
+    """A request, with the fields beside it that the service does not know."""
+    return replace(sent, unknown_fields=unknown + sent.unknown_fields) if unknown else sent
 
 
 def claim_result(answer: Answer) -> rules_service_pb2.CheckClaimResult:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, SerializeToJsonError
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
@@ -147,7 +147,7 @@ def _as_sent(request: Message) -> Record:
         return _head(data)
     try:
         return MessageToDict(request, preserving_proto_field_name=True)
-    except ValueError:
+    except (ValueError, SerializeToJsonError):
         # A time that is none has no JSON form.
         return _head(data)
 

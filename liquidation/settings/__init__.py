@@ -61,6 +61,7 @@ class Settings:
     max_connection_age: float = 0.0
     max_connection_age_grace: float = 30.0
     max_metadata_bytes: int = 16384
+    max_memory: int = 1024
     max_call_time: float = 30.0
     drain_time: float = 10.0
 

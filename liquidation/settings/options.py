@@ -233,6 +233,14 @@ _BOUNDS: Final = Section(
             default=16384,
         ),
         Setting(
+            flag="--max-memory",
+            meaning="MiB that a worker may hold before streams are ended that wait for their"
+            " callers; 0 is no bound.",
+            metavar="MIB",
+            type=click.IntRange(0, 1_048_576),
+            default=1024,
+        ),
+        Setting(
             flag="--max-call-time",
             meaning="Seconds that a call may wait to be decided, whatever its own deadline.",
             metavar="SECONDS",

@@ -7,6 +7,9 @@ import pytest
 
 from liquidation.core.model import Tier
 from liquidation.core.policy import (
+    MAX_BATCH,
+    MAX_PAGE,
+    MAX_POSITIONS,
     RULE_NAMES,
     ClaimRules,
     Limits,
@@ -36,13 +39,27 @@ def test_a_lease_is_30_seconds_and_ended_claims_are_kept_for_seven_days() -> Non
     assert ClaimRules(default_lease_ttl_s=30, retention_s=7 * 24 * 3600) == Policy().claims
 
 
+def test_the_built_in_limits_are_those_of_the_documents() -> None:
+    limits = Policy().limits
+
+    assert (limits.max_request_bytes, limits.max_concurrent_calls) == (4_194_304, 1000)
+    assert limits.liquidator_requests_per_second == 0
+    assert (MAX_POSITIONS, MAX_BATCH, MAX_PAGE) == (256, 1000, 1000)
+
+
 def test_a_file_with_a_version_only_leaves_everything_else_as_built_in() -> None:
     assert read_policy(MINIMAL) == Policy(version="1")
+    assert repr(read_policy(MINIMAL).claims) == repr(ClaimRules())  # 604800 s, and not 604800.0
 
 
 @pytest.mark.parametrize(
     ("line", "version"),
-    [('version = "2026-11-20"', "2026-11-20"), ("version = 7", "7"), ('version = "~"', "~")],
+    [
+        ('version = "2026-11-20"', "2026-11-20"),
+        ("version = 7", "7"),
+        ('version = "~"', "~"),
+        (f'version = "{"v" * 64}"', "v" * 64),
+    ],
 )
 def test_a_version_is_a_text_or_a_number(line: str, version: str) -> None:
     assert read_policy(line).version == version
@@ -67,6 +84,8 @@ def test_a_threshold_of_one_tier_leaves_the_other(tier: Tier) -> None:
         (f'"{LARGEST}"', LARGEST),
         ("10000", "10000"),
         ("10_000", "10000"),
+        ("10_000.000_5", "10000.0005"),
+        ("+0.5", "0.5"),
         ("0", "0"),
         ("0.0", "0"),
         ("-0.0", "0"),
@@ -178,6 +197,8 @@ WRONG = {
         "[tiers.low]\nmin_claim_notional = 1e4", "tiers.low.min_claim_notional"),
     "a threshold of 19 digits": (
         f"[tiers.low]\nmin_claim_notional = {10**18}", "tiers.low.min_claim_notional"),
+    "a threshold of more digits than are written": (
+        f"[tiers.low]\nmin_claim_notional = 0x1{'0' * 4000}", "tiers.low.min_claim_notional"),
     "a threshold of 19 decimals": (
         f"[tiers.low]\nmin_claim_notional = 0.{'1' * 19}", "tiers.low.min_claim_notional"),
     "a threshold that is a word": (
@@ -201,6 +222,39 @@ def test_a_wrong_file_is_an_error_that_names_the_key(text: str, key: str) -> Non
     assert str(error.value).startswith(f"{key}: ")
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("tiers = 5", "tiers: must be a table"),
+        (
+            "versions = 1",
+            "versions: is not a known key; known here: claims, limits, modes, tiers, version",
+        ),
+        (
+            "[tiers.low]\nleast = 1",
+            "tiers.low.least: is not a known key; known here: min_claim_notional",
+        ),
+        (
+            '[modes]\nwell_formed = "off"',
+            'modes.well_formed: must be "enforce"; later rules need what it makes sure of',
+        ),
+    ],
+)
+def test_a_wrong_file_is_told_what_would_be_right(text: str, told: str) -> None:
+    with pytest.raises(PolicyError) as error:
+        read_policy(MINIMAL + text)
+
+    assert str(error.value) == told
+
+
+def test_a_file_without_version_is_told_what_it_is_for() -> None:
+    with pytest.raises(PolicyError) as error:
+        read_policy("")
+
+    told = "version: is missing; every decision names the version it was made with"
+    assert str(error.value) == told
+
+
 WRONG_VERSIONS = {
     "missing": "",
     "empty": 'version = ""',
@@ -210,6 +264,7 @@ WRONG_VERSIONS = {
     "too long": f'version = "{"v" * 65}"',
     "not ASCII": 'version = "é"',
     "two lines": 'version = "1\\n2"',
+    "a number of more digits than are written": f"version = 0x1{'0' * 4000}",
 }
 
 
@@ -225,6 +280,11 @@ def test_a_version_that_a_decision_could_not_name_is_an_error(text: str) -> None
 def test_a_file_that_is_not_toml_is_an_error(text: str) -> None:
     with pytest.raises(PolicyError, match=r"^not a TOML file: "):
         read_policy(text)
+
+
+def test_a_number_of_more_digits_than_are_read_is_an_error() -> None:
+    with pytest.raises(PolicyError, match=r"^not a TOML file: "):
+        read_policy(f"version = {'9' * 4301}")
 
 
 def test_an_unknown_key_is_answered_with_the_known_ones() -> None:

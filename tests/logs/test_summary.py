@@ -252,6 +252,7 @@ def test_a_line_that_lacks_a_key_is_unlike_its_event() -> None:
     record = summed({"event": "decision", "seq": 1}, {"event": "log_lines_lost"}, decision())
 
     assert (record["lines"], record["unlike"]) == (1, 2)
+    assert record["notes"]["rows"] == []
 
 
 def test_a_real_log_is_counted_whole(produced_log: Path) -> None:

@@ -58,7 +58,7 @@ def test_an_answer_that_is_right_has_no_differences(request_: Json) -> None:
         {"maintenance_margin_ratio": "0.0121"}, {"trace": ()},
         {"positions": (("PERP_BTC_USDC", "1", "1", "1"),)}, {"numbers": {"claim_id": "claim-1"}},
     ],
-    ids=lambda other: "".join(other),
+    ids="".join,
 )  # fmt: skip
 def test_each_part_of_an_answer_is_compared(request_: Json, other: Json) -> None:
     expected = replace(_expected(request_), **other)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,19 @@ async def check(process: Process, times: int) -> None:
 def lines(*paths: Path) -> list[dict[str, Any]]:
     found = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
     return [line for line in found if line["event"] == "decision"]
+
+
+def writing_to(log: Path, process: Process) -> set[int]:
+    """The workers that have a log open."""
+    supervisor = process.popen.pid
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    found = set()
+    for pid in children:
+        for entry in Path(f"/proc/{pid}/fd").glob("*"):
+            with suppress(FileNotFoundError):  # closed a moment ago
+                if entry.samefile(log):
+                    found.add(int(pid))
+    return found
 
 
 def wait_for(path: Path, event: str, count: int = 1) -> None:
@@ -56,6 +70,30 @@ async def test_after_sighup_lines_go_to_a_new_file_and_none_is_lost(
     for line in lines(moved, log):
         by_process.setdefault(line["process"], []).append(line["seq"])
     assert all(seq == list(range(1, len(seq) + 1)) for seq in by_process.values())
+
+
+def test_a_worker_that_begins_while_the_log_is_moved_goes_over_to_the_new_file(
+    tmp_path: Path,
+) -> None:
+    log, moved = tmp_path / "x.log", tmp_path / "x.log.1"
+    arguments = ("--listen", "127.0.0.1:0", "--workers", "2", "--log-file", str(log))
+    with serving(tmp_path, *arguments) as process:
+        wait_for(log, "worker_serving", 2)
+        before = writing_to(log, process)
+        os.kill(min(before), signal.SIGKILL)
+        while not (begun := writing_to(log, process) - before):
+            continue
+        os.kill(min(begun), signal.SIGSTOP)
+        log.rename(moved)
+        process.popen.send_signal(signal.SIGHUP)
+        wait_for(log, "log_reopened")
+        os.kill(min(begun), signal.SIGCONT)
+        while (log.read_text() + moved.read_text()).count("worker_serving") < 3:
+            continue
+        process.popen.terminate()
+        process.popen.wait()
+
+    assert log.read_text().count('"event":"stopped"') == 2
 
 
 async def test_a_log_that_is_copied_and_truncated_goes_on_at_its_beginning(

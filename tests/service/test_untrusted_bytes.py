@@ -6,13 +6,16 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf.json_format import ParseDict
 
-from liquidation.core.policy import Limits, Policy
-from liquidation.v1 import liquidation_service_pb2, rules_service_pb2
+from liquidation.core.policy import Limits, Mode, Policy
+from liquidation.v1 import claim_service_pb2, liquidation_service_pb2, rules_service_pb2
 from tests import samples
 from tests.sidecars import Refused, Running, running
 
 CHECK = "LiquidationRulesService.CheckClaim"
+BATCH = "LiquidationRulesService.BatchCheckClaims"
+BEGIN = "ClaimService.BeginClaim"
 # Field 77, which no message of the API has, as bytes: a varint of 1.
 UNKNOWN = bytes([0xE8, 0x04, 0x01])
 
@@ -106,6 +109,57 @@ async def test_a_million_unknown_fields_are_answered_within_the_bound(server: Ru
     assert answer.code == -1004
     assert answer.details is not None
     assert len(answer.details.bad_request.field_violations) == 8
+
+
+async def test_a_time_that_is_none_is_malformed_and_logged(server: Running) -> None:
+    request = samples.check(samples.low_request())
+    request.liquidation.snapshot_time.nanos = -1
+
+    answer = await refused(server, request.SerializeToString())
+
+    assert answer.code == -1005
+    assert answer.details is not None
+    (violation,) = answer.details.bad_request.field_violations
+    assert violation.field == "liquidation.snapshot_time"
+    (line,) = await server.lines(count=1)
+    assert (line["code"], line["rule"]) == (-1005, "well_formed")
+
+
+async def test_a_lease_that_is_no_span_is_malformed_and_logged(server: Running) -> None:
+    request = claim_service_pb2.BeginClaimRequest(request_id="r-1")
+    request.lease_ttl.nanos = -(2**31)
+
+    answer = await refused(server, request.SerializeToString(), BEGIN)
+
+    assert answer.code == -1005
+    (line,) = await server.lines("claim", count=1)
+    assert (line["code"], line["rule"]) == (-1005, "well_formed")
+
+
+@pytest.mark.parametrize("mode", [Mode.OFF, Mode.SHADOW], ids=lambda mode: mode.value)
+async def test_unknown_fields_change_nothing_where_their_rule_is_not_enforced(
+    mode: Mode, tmp_path: Path
+) -> None:
+    check = samples.check(samples.low_request())
+    begin = ParseDict(
+        samples.low_request() | {"request_id": "r-1"}, claim_service_pb2.BeginClaimRequest()
+    )
+    policy = replace(Policy(), modes={"known_fields": mode})
+    async with running(tmp_path, policy) as server:
+        await server.raw(CHECK, check.SerializeToString() + UNKNOWN)
+        batch = rules_service_pb2.BatchCheckClaimsRequest(requests=[check] * 2)
+        data = await server.raw(BATCH, batch.SerializeToString() + UNKNOWN)
+        begun = await server.raw(BEGIN, begin.SerializeToString() + UNKNOWN)
+
+        results = rules_service_pb2.BatchCheckClaimsResponse.FromString(data).results
+        claim = claim_service_pb2.BeginClaimResponse.FromString(begun).claim
+        told = await server.lines(count=3), await server.lines("claim", count=1)
+
+    assert [each.WhichOneof("result") for each in results] == ["accepted"] * 2
+    assert claim.state == claim_service_pb2.CLAIM_STATE_ACTIVE
+    for line in (*told[0], *told[1]):
+        assert line["outcome"] == "accepted"
+        assert ("shadow" in line) == (mode is Mode.SHADOW)
 
 
 async def test_a_request_over_the_size_limit_is_malformed_and_logged(tmp_path: Path) -> None:

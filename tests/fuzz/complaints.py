@@ -1,0 +1,14 @@
+"""What is said of a file that cannot be taken."""
+
+from pathlib import Path
+
+from liquidation.configuration import ConfigurationError
+
+__all__ = ["said_of"]
+
+
+def said_of(path: Path, error: ConfigurationError) -> str:
+    """The words behind the name of the file, which has to come first."""
+    name, said = f"{path}: ", str(error)
+    assert said.startswith(name), said
+    return said.removeprefix(name)
