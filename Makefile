@@ -9,7 +9,7 @@ LOCKED := --universal --python-version 3.11 --generate-hashes --constraint requi
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint types proto release-proto descriptor check bench bench-quick profile torture failover rolling rounds oracle model fuzz soak hostile interop pin audit container format clean
+.PHONY: help run test lint types proto release-proto descriptor check bench bench-quick profile torture failover rolling rounds oracle model fuzz soak hostile mutation interop pin audit container format clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,10 @@ soak: $(READY) ## Half an hour of mixed load with restarts: what grows
 
 hostile: $(READY) ## Attacks by a hostile caller, one by one, and what others notice
 	$(BIN)/python -m tests.hostile $(ARGS)
+
+mutation: $(READY) ## Mutants of the core and of the stores, each to be noticed by a test
+	$(BIN)/python -m tests.mutation core $(ARGS)
+	$(BIN)/python -m tests.mutation store $(ARGS)
 
 interop: $(READY) ## Node, C++, grpcurl and buf ask everything, directly, over mTLS and through Envoy
 	LIQUIDATION_INTEROP=1 $(BIN)/python -m pytest tests/interop $(ARGS)

@@ -11,6 +11,8 @@ from liquidation.core.rules import RULES, least_ratio_of, max_quantity
 
 __all__ = ["facts_of"]
 
+_NEEDED: Final = "a rule that is asked finds what it needs"
+
 
 def facts_of(result: RuleResult, case: Case) -> Mapping[str, str]:
     """The facts of one rule: the numbers that it compared, or why it was skipped."""
@@ -42,17 +44,16 @@ _MISSING: Final[Mapping[str, str]] = {
 
 
 def _ratio_facts(case: Case) -> dict[str, str]:
-    ratios = case.terms.ratios if case.terms is not None else ()
-    if not ratios:
-        return {}
+    assert case.terms is not None, _NEEDED
+    ratios = case.terms.ratios
     if len(ratios) == 1:
         return {"ratio_qty_request": plain(ratios[0])}
     return {"least": plain(min(ratios)), "largest": plain(max(ratios)), "count": str(len(ratios))}
 
 
 def _extra_facts(case: Case) -> dict[str, str]:
-    extra = case.terms.extra_liquidation_ratio if case.terms is not None else None
-    return {} if extra is None else {"extra_liquidation_ratio": plain(extra)}
+    assert case.terms is not None, _NEEDED
+    return {"extra_liquidation_ratio": plain(case.terms.extra_liquidation_ratio)}
 
 
 def _liquidation_facts(case: Case) -> dict[str, str]:
@@ -64,30 +65,31 @@ def _liquidation_facts(case: Case) -> dict[str, str]:
 
 def _shape_facts(case: Case) -> dict[str, str]:
     liquidation = case.liquidation
-    if liquidation is None:
-        return {}
+    assert liquidation is not None, _NEEDED
     return {"tier": liquidation.tier.name, "positions": str(len(liquidation.positions))}
 
 
 def _claim_facts(case: Case) -> dict[str, str]:
+    """A claim that is in process is refused, and named, by the rule itself."""
     facts = _liquidation_facts(case)
     standing = case.standing
-    if standing is not None and standing.active_claim is not None:
-        facts["claim_id"] = standing.active_claim.claim_id
+    if standing is None:
+        return facts
+    if standing.active_claim is not None:
         facts["lease_left_s"] = plain(standing.active_claim.lease_left_s)
-    if standing is not None and standing.last_completed_revision is not None:
+    if standing.last_completed_revision is not None:
         facts["last_completed_revision"] = str(standing.last_completed_revision)
     return facts
 
 
 def _liquidator_facts(case: Case) -> dict[str, str]:
-    return {} if case.terms is None else {"liquidator_id": case.terms.liquidator_id}
+    assert case.terms is not None, _NEEDED
+    return {"liquidator_id": case.terms.liquidator_id}
 
 
 def _margin_facts(case: Case) -> dict[str, str]:
     liquidation = case.liquidation
-    if liquidation is None:
-        return {}
+    assert liquidation is not None, _NEEDED
     return {
         "margin_ratio": plain(liquidation.margin_ratio),
         "maintenance_margin_ratio": plain(liquidation.maintenance_margin_ratio),
@@ -96,8 +98,8 @@ def _margin_facts(case: Case) -> dict[str, str]:
 
 def _threshold_facts(case: Case) -> dict[str, str]:
     """Those of the symbol that asks for the largest ratio; on LOW there is one demand only."""
-    if case.liquidation is None or not case.demands:
-        return {}
+    assert case.liquidation is not None, _NEEDED
+    assert case.demands is not None, _NEEDED
     threshold = case.policy.min_claim_notional[case.liquidation.tier]
     demand = max(case.demands, key=lambda each: least_ratio_of(each, threshold))
     facts = {
@@ -111,16 +113,17 @@ def _threshold_facts(case: Case) -> dict[str, str]:
 
 
 def _limit_facts(case: Case) -> dict[str, str]:
-    return {} if case.terms is None else {"limits": str(len(case.terms.limit_price))}
+    assert case.terms is not None, _NEEDED
+    return {"limits": str(len(case.terms.limit_price))}
 
 
 def _initial_margin_facts(case: Case) -> dict[str, str]:
-    if case.liquidator is None or case.terms is None or case.claimed is None:
-        return {}
+    assert case.liquidator is not None, _NEEDED
+    assert case.terms is not None, _NEEDED
     account = case.liquidator.account
     taken = {
         position.symbol: max_quantity(case.terms, position.position_qty, ratio)
-        for position, ratio in case.claimed
+        for position, ratio in case.claimed or ()
     }
     return {
         "initial_margin_after": plain(initial_margin_after(account, taken).required),

@@ -255,7 +255,6 @@ def _time(time: tuple[int, int] | None, path: str, defects: Defects) -> int | No
 
 
 def _liquidator(text: LiquidatorText, claimant: str, defects: Defects) -> Liquidator | None:
-    known = defects.count
     defects.identifier(text.liquidator_id, "liquidator.liquidator_id")
     if text.liquidator_id != claimant:
         defects.add("liquidator.liquidator_id", "must be that of the terms")
@@ -263,7 +262,7 @@ def _liquidator(text: LiquidatorText, claimant: str, defects: Defects) -> Liquid
         defects.add("liquidator.account", "is required")
         return None
     account = _account(text.account, "liquidator.account", defects, of_liquidator=True)
-    return Liquidator(text.liquidator_id, account) if defects.count == known else None
+    return Liquidator(text.liquidator_id, account)
 
 
 def _account(

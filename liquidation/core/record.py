@@ -198,7 +198,7 @@ def _account(record: Mapping[str, Any]) -> MarginAccount:
                 each["symbol"],
                 Decimal(each["position_qty"]),
                 Decimal(each["mark_price"]),
-                Decimal(each["base_mmr"]) if "base_mmr" in each else None,
+                Decimal(each["base_mmr"]),  # a liquidated account has every one
                 Decimal(each["base_imr"]),
                 Decimal(each["imr_factor"]),
             )

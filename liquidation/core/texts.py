@@ -108,8 +108,8 @@ class RequestText:
     """A whole request; what may be absent is None where it is."""
 
     terms: TermsText
-    snapshot: SnapshotText | None = None
-    liquidator: LiquidatorText | None = None
+    snapshot: SnapshotText | None
+    liquidator: LiquidatorText | None
 
 
 @value

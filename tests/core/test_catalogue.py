@@ -5,9 +5,10 @@ from pathlib import Path
 from string import Formatter
 
 import pytest
+from google.rpc import error_details_pb2
 
 from liquidation.core import catalogue
-from liquidation.core.catalogue import OWN_WORDS, TABLE, Code, GrpcCode, Row
+from liquidation.core.catalogue import OWN_WORDS, TABLE, Code, Detail, GrpcCode, Row
 from liquidation.core.model import Refusal
 from tests import samples
 from tests.core.deciding import verdict_on
@@ -232,3 +233,26 @@ def test_placeholders_are_plain_names() -> None:
     for row in TABLE:
         for _, name, specification, conversion in Formatter().parse(row.template or ""):
             assert name is None or (name.isidentifier() and not specification and not conversion)
+
+
+def test_a_kind_of_detail_is_named_as_its_message() -> None:
+    assert {each.value for each in Detail} <= set(
+        error_details_pb2.DESCRIPTOR.message_types_by_name
+    )
+    assert {type(row.kind.detail) for row in TABLE} == {Detail, type(None)}
+
+
+DETAILS = {
+    Detail.BAD_REQUEST: {-1004, -1005},
+    Detail.PRECONDITION_FAILURE: {-1101, -1103, -1201, -1202},
+    Detail.RETRY_INFO: {-1003, -1011, -1012},
+}
+
+
+@pytest.mark.parametrize("detail", [*DETAILS, None])
+def test_a_code_carries_the_detail_of_the_contract(detail: Detail | None) -> None:
+    others = {row.code for row in TABLE} - {code for codes in DETAILS.values() for code in codes}
+
+    assert {row.code for row in TABLE if row.kind.detail is detail} == (
+        others if detail is None else DETAILS[detail]
+    )

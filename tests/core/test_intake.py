@@ -273,6 +273,13 @@ def test_a_sound_request_is_read_in_full() -> None:
     ]
 
 
+def test_what_is_sent_has_no_defects_until_it_is_read() -> None:
+    sent = wire.sent(samples.check({}))
+
+    assert (sent.defects, sent.unknown_fields, sent.explain) == ((), (), False)
+    assert wire.unreadable(b"").explain is False
+
+
 def test_an_absent_extra_ratio_is_zero() -> None:
     terms = intake_of(samples.low_request()).terms
 

@@ -1,6 +1,7 @@
 """The file of keys: what it says is read, and whatever is wrong with it is told without secrets."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,7 +26,7 @@ RING, KEY = new_key(
 ENTRY: dict[str, Any] = json.loads(keys_text(RING))["keys"][0]
 
 times = st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30)).map(  # noqa: DTZ001
-    lambda time: time.replace(tzinfo=UTC)
+    lambda moment: moment.replace(tzinfo=UTC)
 )
 entries = st.builds(
     KeyEntry,
@@ -93,11 +94,36 @@ def test_a_file_may_have_no_keys() -> None:
     assert read_keys('{"keys": []}').entries == ()
 
 
+def test_a_file_is_written_for_people_too() -> None:
+    assert keys_text(KeyRing()) == '{\n  "keys": []\n}\n'
+
+
 def test_a_time_may_have_another_offset_and_parts_of_a_second() -> None:
     ring = read_keys(with_entry(expires="2027-01-01T09:00:00.25+09:00"))
 
     assert ring.entries[0].expires == datetime(2027, 1, 1, 0, 0, 0, 250_000, tzinfo=UTC)
     assert ring.entries[0].expires.utcoffset() == timedelta(0)
+
+
+def test_a_time_is_in_utc_wherever_the_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        ring = read_keys(with_entry())
+        written = keys_text(ring)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert ring.entries[0].created.utcoffset() == timedelta(0)
+    assert written == keys_text(RING)
+
+
+def test_a_field_of_a_long_name_is_told_without_it() -> None:
+    told = f"is not a known field; known here: {KNOWN}"
+
+    assert problem_of(with_entry(**{"x" * 20: 1})) == f"keys[0]: {'x' * 20}: {told}"
+    assert problem_of(with_entry(**{"x" * 21: 1})) == f"keys[0]: a field: {told}"
 
 
 TIME = "must be a time of RFC 3339, such as 2027-01-01T00:00:00Z"

@@ -15,6 +15,7 @@ from liquidation.core.keys import (
     ANYONE,
     ENTROPY_BYTES,
     Identity,
+    KeyEntry,
     KeyRing,
     KeysError,
     KeyState,
@@ -27,6 +28,12 @@ from liquidation.core.model import Refusal
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 CHECK = Permission.CHECK
+
+NAME_ALLOWED = (
+    "name: must be 1 to 40 ASCII letters, digits, dots, underscores and hyphens; "
+    "first a letter or a digit"
+)
+ID_TAKEN = "id: the one that came up is taken; ask again for another"
 
 entropies = st.binary(min_size=ENTROPY_BYTES, max_size=ENTROPY_BYTES)
 permission_sets = st.sets(st.sampled_from(Permission), min_size=1)
@@ -249,6 +256,14 @@ def test_rings_of_the_same_keys_are_equal_and_of_others_are_not() -> None:
     assert (ring, hash(ring)) == (alike, hash(alike))
     assert ring != revoked_key(ring, "risk-backend", NOW)
     assert ring != ring.entries
+    assert hash(ring) != hash(revoked_key(ring, "risk-backend", NOW))
+
+
+def test_a_ring_is_shown_by_the_names_of_its_keys() -> None:
+    ring, _ = ring_of_one()
+    ring, _ = new_key(ring, "nightly", [CHECK], None, NOW, bytes(ENTROPY_BYTES))
+
+    assert repr(ring) == "KeyRing(risk-backend, nightly)"
 
 
 def test_what_was_revoked_and_has_expired_is_revoked() -> None:
@@ -258,6 +273,12 @@ def test_what_was_revoked_and_has_expired_is_revoked() -> None:
     assert entry.state(NOW) is KeyState.GOOD
     assert entry.state(NOW + SECOND) is KeyState.EXPIRED
     assert replace(entry, revoked=NOW).state(NOW + SECOND) is KeyState.REVOKED
+    endless = KeyEntry("000102030405", "endless", bytes(32), frozenset({CHECK}), NOW)
+    assert endless.state(NOW + SECOND) is KeyState.GOOD
+
+
+def test_a_state_is_told_in_a_word() -> None:
+    assert [state.value for state in KeyState] == ["good", "expired", "revoked"]
 
 
 def test_a_key_that_is_not_there_cannot_be_revoked() -> None:
@@ -269,14 +290,14 @@ def test_a_key_that_is_not_there_cannot_be_revoked() -> None:
     ("name", "permissions", "expires", "entropy", "problem"),
     [
         ("risk-backend", [CHECK], None, bytes(ENTROPY_BYTES), "name: risk-backend is taken"),
-        ("", [CHECK], None, bytes(ENTROPY_BYTES), "name: must be 1 to 40"),
-        ("a" * 41, [CHECK], None, bytes(ENTROPY_BYTES), "name: must be 1 to 40"),
-        ("-a", [CHECK], None, bytes(ENTROPY_BYTES), "first a letter or a digit"),
-        ("ä", [CHECK], None, bytes(ENTROPY_BYTES), "name: must be 1 to 40"),
-        ("a\n", [CHECK], None, bytes(ENTROPY_BYTES), "name: must be 1 to 40"),
+        ("", [CHECK], None, bytes(ENTROPY_BYTES), NAME_ALLOWED),
+        ("a" * 41, [CHECK], None, bytes(ENTROPY_BYTES), NAME_ALLOWED),
+        ("-a", [CHECK], None, bytes(ENTROPY_BYTES), NAME_ALLOWED),
+        ("ä", [CHECK], None, bytes(ENTROPY_BYTES), NAME_ALLOWED),
+        ("a\n", [CHECK], None, bytes(ENTROPY_BYTES), NAME_ALLOWED),
         ("new", [], None, bytes(ENTROPY_BYTES), "permissions: at least one is needed"),
         ("new", [CHECK], NOW, bytes(ENTROPY_BYTES), "expires: must lie ahead"),
-        ("new", [CHECK], None, bytes(range(ENTROPY_BYTES)), "id: the one that came up is taken"),
+        ("new", [CHECK], None, bytes(range(ENTROPY_BYTES)), ID_TAKEN),
     ],
 )
 def test_a_key_that_cannot_be_is_not_made(
@@ -289,7 +310,7 @@ def test_a_key_that_cannot_be_is_not_made(
     with pytest.raises(KeysError) as told:
         new_key(ring_of_one()[0], name, permissions, expires, NOW, entropy)
 
-    assert problem in str(told.value)
+    assert str(told.value) == problem
 
 
 @pytest.mark.parametrize("length", [0, ENTROPY_BYTES - 1, ENTROPY_BYTES + 1])

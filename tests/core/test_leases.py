@@ -5,14 +5,17 @@ from decimal import Decimal
 
 import pytest
 
+from liquidation.core import catalogue
 from liquidation.core.leases import (
+    claim_not_found,
+    duplicate_request,
     lease_defects,
     lease_left_s,
     lease_us,
     refused_change,
     request_defects,
 )
-from liquidation.core.model import Claim, ClaimState, Terms
+from liquidation.core.model import Claim, ClaimState, Refusal, Terms
 
 CLAIM = Claim(
     claim_id="claim-1",
@@ -32,8 +35,29 @@ ENDED = (ClaimState.COMPLETED, ClaimState.CANCELLED, ClaimState.EXPIRED)
 def test_a_claim_that_is_not_known_is_not_found() -> None:
     refusal = refused_change(None, "claim-1", 7, ClaimState.COMPLETED)
 
-    assert refusal is not None
-    assert (refusal.row.code, refusal.not_found) == (-1006, ("liquidation.v1.Claim", "claim-1"))
+    assert refusal == Refusal(
+        catalogue.NOT_FOUND_IN_SERVER,
+        "claim_known",
+        values={"claim_id": "claim-1"},
+        not_found=("liquidation.v1.Claim", "claim-1"),
+    )
+
+
+def test_a_claim_that_is_looked_for_by_its_request_is_not_found_by_that() -> None:
+    assert claim_not_found("request_id", "r-1") == Refusal(
+        catalogue.NOT_FOUND_IN_SERVER,
+        "claim_known",
+        values={"request_id": "r-1"},
+        not_found=("liquidation.v1.Claim", "r-1"),
+    )
+
+
+def test_a_request_id_that_is_taken_names_the_claim_that_has_it() -> None:
+    assert duplicate_request(CLAIM) == Refusal(
+        catalogue.DUPLICATED,
+        "request_id_unused",
+        values={"request_id": "r-1", "claim_id": "claim-1"},
+    )
 
 
 @pytest.mark.parametrize("state", ClaimState)
@@ -43,7 +67,7 @@ def test_another_token_is_refused_whatever_the_claim_and_the_wish(
 ) -> None:
     refusal = refused_change(replace(CLAIM, state=state), "claim-1", 8, wanted)
 
-    assert refusal is not None
+    assert refusal == Refusal(catalogue.OTHER_TOKEN, "claim_active", subject="claims/claim-1")
     assert refusal.message == "The fencing token is not that of the claim."
 
 
@@ -66,11 +90,14 @@ def test_what_was_done_before_is_not_refused(wanted: ClaimState, token: int | No
 def test_a_claim_that_ended_otherwise_says_how(state: ClaimState, wanted: ClaimState) -> None:
     refusal = refused_change(replace(CLAIM, state=state), "claim-1", 7, wanted)
 
-    assert refusal is not None
-    assert (refusal.row.code, refusal.message) == (
-        -1202,
-        f"The claim is not active: it is {state.name.lower()}.",
+    told = state.name.lower()
+    assert refusal == Refusal(
+        catalogue.CLAIM_ENDED,
+        "claim_active",
+        values={"state": told, "claim_id": "claim-1"},
+        subject="claims/claim-1",
     )
+    assert (refusal.row.code, refusal.message) == (-1202, f"The claim is not active: it is {told}.")
 
 
 @pytest.mark.parametrize("state", ClaimState)
@@ -89,7 +116,7 @@ def test_a_lease_within_its_bounds_has_no_defect(lease: tuple[int, int] | None) 
 def test_a_lease_out_of_its_bounds_has_one(lease: tuple[int, int]) -> None:
     (defect,) = lease_defects(lease)
 
-    assert defect.field == "lease_ttl"
+    assert (defect.field, defect.description) == ("lease_ttl", "must be 1 s to 300 s")
 
 
 def test_a_lease_is_the_default_where_it_is_absent_and_else_to_the_microsecond() -> None:
@@ -101,9 +128,16 @@ def test_what_is_left_of_a_lease_is_exact_and_never_below_zero() -> None:
     assert lease_left_s(1_000_001, 1) == Decimal(1)
     assert lease_left_s(2, 1) == Decimal("0.000001")
     assert lease_left_s(1, 2) == Decimal(0)
+    # More digits than a context keeps that nobody asked for.
+    assert lease_left_s(9 * 10**30 + 1, 0) == Decimal(f"9{'0' * 24}.000001")
 
 
 @pytest.mark.parametrize("request_id", ["", "x" * 65, "a b\t", "é"])
 def test_a_request_id_is_1_to_64_printable_ascii_characters(request_id: str) -> None:
     assert [each.field for each in request_defects(request_id, None)] == ["request_id"]
     assert request_defects("x" * 64, None) == ()
+
+
+def test_a_request_id_and_a_lease_are_both_told_where_both_are_wrong() -> None:
+    assert [each.field for each in request_defects("", (0, 0))] == ["request_id", "lease_ttl"]
+    assert request_defects("x", (0, 0)) == lease_defects((0, 0))

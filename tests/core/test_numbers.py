@@ -2,6 +2,7 @@
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal, Inexact, getcontext, localcontext
 from fractions import Fraction
+from math import isqrt
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from liquidation.core.numbers import (
     EXACT,
+    MAX_INT64,
     at_least,
     four_fifths_power,
     least_ratio,
@@ -370,3 +372,16 @@ def test_ratios_are_compared_exactly(
     left: Decimal | Fraction, right: Decimal | Fraction, reached: bool
 ) -> None:
     assert at_least(left, right) is reached
+
+
+def test_what_is_left_over_behind_a_root_that_comes_out_even_decides_a_tie() -> None:
+    # number⁴ is above root⁵ by less than anything that 53 digits of the power can tell.
+    root, exponent = 2 * 10**52 + 500, 300
+    fourth = root**5 * 10 ** (4 * exponent - 5 * 52)
+    number = Decimal(isqrt(isqrt(fourth)) + 1).scaleb(-exponent, EXACT)
+
+    assert four_fifths_power(number) == Decimal(root + 500).scaleb(-52, EXACT)
+
+
+def test_the_largest_id_is_that_of_the_wire() -> None:
+    assert MAX_INT64 == 9_223_372_036_854_775_807

@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": {"core", "logs", "addresses", "v1"},
     "logbook": {"logs", "settings"},
     "log_turn": {"store", "logbook"},
-    "background": {"store", "logs", "claims", "metrics", "reloading"},
+    "background": {"store", "logs", "claims", "service", "metrics", "reloading"},
     "changes": {"core", "logs", "configuration", "metrics"},
     "tracing": {"service"},
     "services": {

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liquidation.core.intake import read_liquidation
-from liquidation.core.model import Liquidation
+from liquidation.core.model import ClaimedPosition, Liquidation
 from liquidation.core.record import (
+    claimed_positions_from_record,
+    claimed_positions_record,
     liquidation_from_record,
     liquidation_record,
     liquidator_record,
+    terms_from_record,
     terms_record,
 )
 from liquidation.service import wire
@@ -90,6 +94,17 @@ def test_a_time_is_written_as_rfc_3339_in_utc(seconds: int, nanos: int, text: st
     assert liquidation_record(_with_time(seconds, nanos))["snapshot_time"] == text
 
 
+@pytest.mark.parametrize(
+    ("decimals", "nanos"), [("", 0), (".5", 500_000_000), (".000001", 1000), (".25", 250_000_000)]
+)
+def test_a_time_is_read_with_fewer_than_nine_decimals_too(decimals: str, nanos: int) -> None:
+    record = liquidation_record(_with_time(7, 1)) | {
+        "snapshot_time": f"1970-01-01T00:00:07{decimals}Z"
+    }
+
+    assert liquidation_from_record(record).snapshot_time_ns == 7 * 10**9 + nanos
+
+
 def test_a_whole_second_agrees_with_the_calendar() -> None:
     noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
     record = liquidation_record(_with_time(int(noon.timestamp()), 0))
@@ -146,6 +161,31 @@ def test_ratios_that_were_computed_are_left_out_and_computed_again() -> None:
     assert liquidation_from_record(record).margin_ratio == snapshot.margin_ratio
 
 
+def test_what_a_liquidator_s_position_has_not_is_left_out_of_its_record() -> None:
+    position = samples.margin_position("PERP_BTC_USDC", base_mmr="")
+    liquidator = intake_of(
+        samples.low_request(liquidator=samples.liquidator(positions=[position]))
+    ).liquidator
+    assert liquidator is not None
+
+    assert liquidator_record(liquidator) == {
+        "liquidator_id": "liquidator-1",
+        "account": {
+            "collateral_value": "100000",
+            "positions": [
+                {
+                    "symbol": "PERP_BTC_USDC",
+                    "position_qty": "0",
+                    "mark_price": "1",
+                    "base_imr": "0.02",
+                    "imr_factor": "0.0000002",
+                }
+            ],
+            "max_leverage": "10",
+        },
+    }
+
+
 def test_the_record_of_terms_for_all_positions() -> None:
     terms = intake_of(
         samples.low_request({"limit_price": {"PERP_BTC_USDC": "50000.0"}}),
@@ -174,6 +214,36 @@ def test_the_record_of_terms_by_symbol() -> None:
             {"symbol": "PERP_DOGE_USDC", "ratio_qty_request": "1"},
         ],
     }
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        samples.low_request({"extra_liquidation_ratio": "0.25"}),
+        samples.low_request({"limit_price": {"PERP_BTC_USDC": "50000", "PERP_ETH_USDC": "0.1"}}),
+        samples.high_request(),
+    ],
+    ids=["extra", "limits", "by symbol"],
+)
+def test_terms_are_read_again_as_they_were(request_: Json) -> None:
+    terms = intake_of(request_).terms
+    assert terms is not None
+
+    assert terms_from_record(json.loads(json.dumps(terms_record(terms)))) == terms
+
+
+def test_what_a_claim_takes_is_written_in_full_and_read_again() -> None:
+    positions = (
+        ClaimedPosition("PERP_BTC_USDC", Decimal("0.25"), Decimal("0.50"), Decimal(10000)),
+        ClaimedPosition("PERP_ETH_USDC", Decimal(-2), Decimal("-4.0"), Decimal(5000)),
+    )
+    record = claimed_positions_record(positions)
+
+    assert record == [
+        {"symbol": "PERP_BTC_USDC", "qty": "0.25", "max_qty": "0.5", "notional": "10000"},
+        {"symbol": "PERP_ETH_USDC", "qty": "-2", "max_qty": "-4", "notional": "5000"},
+    ]
+    assert claimed_positions_from_record(record) == positions
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,90 @@
+"""Mutates a package from the command line, and prints the table and what is wrong with it."""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from tests.mutation.mutants import Identity, Mutant, mutants
+from tests.mutation.report import faults, lines, rows
+from tests.mutation.run import tried
+from tests.mutation.suites import AT_LEAST, SUITES, Suite
+from tests.mutation.survivors import read
+from tests.mutation.trees import ROOT, Outcome, copied
+
+_BUILD: Final = ROOT / "build" / "mutation"
+
+
+def main() -> int:
+    """Mutates as told; the exit status is 1 where something is wrong."""
+    options = _options()
+    found = _BUILD / f"{options.package}.jsonl"
+    found.parent.mkdir(parents=True, exist_ok=True)
+    before = _read(found) if options.again else {}
+    results: dict[Identity, Outcome] = {}
+    with found.open("a" if options.again else "w", encoding="utf-8") as file:
+
+        def note(identity: Identity, outcome: Outcome) -> None:
+            results[identity] = outcome
+            print(json.dumps([*identity, asdict(outcome)]), file=file, flush=True)
+
+        for suite in SUITES[options.package]:
+            made = [
+                mutant
+                for path in suite.paths(ROOT)
+                if not options.module or Path(path).stem in options.module
+                for mutant in mutants(ROOT, path)
+            ]
+            known = {each.identity: before.get(each.identity) for each in made}
+            results |= {identity: outcome for identity, outcome in known.items() if outcome}
+            left = [each for each in made if _is_open(known[each.identity])]
+            _try(suite, sorted(left, key=lambda mutant: not mutant.inside), note)
+    explained = read()
+    for line in lines(rows(results, explained), options.package):
+        print(line)
+    wrong = list(faults(results, explained, AT_LEAST[options.package]))
+    for fault in wrong:
+        print(fault, file=sys.stderr)
+    return int(bool(wrong))
+
+
+def _try(suite: Suite, left: Sequence[Mutant], note: Callable[[Identity, Outcome], None]) -> None:
+    print(f"{len(left)} mutants of {suite.package} to be tried", file=sys.stderr, flush=True)
+    if not left:
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="mutation-") as scratch,
+        copied(Path(scratch) / "tree", suite) as tree,
+    ):
+        for mutant, outcome in tried(tree, left, tree.reach()):
+            note(mutant.identity, outcome)
+
+
+def _is_open(outcome: Outcome | None) -> bool:
+    return outcome is None or outcome.outcome == "survived"
+
+
+def _read(path: Path) -> dict[Identity, Outcome]:
+    """What earlier runs found; of a mutant that was tried again, the last word counts."""
+    if not path.exists():
+        return {}
+    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {Identity(*identity): Outcome(**outcome) for *identity, outcome in found}
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("package", choices=SUITES)
+    parser.add_argument("--module", action="append", help="only this module; repeatable")
+    parser.add_argument(
+        "--again", action="store_true", help="only what survived before, or was not tried"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
