@@ -91,6 +91,18 @@ async def test_a_field_the_service_does_not_know_is_refused_at_any_depth(
     assert line["request"]["unknown_fields"] == [path]
 
 
+async def test_a_request_id_that_is_too_long_is_logged_as_it_was_sent(server: Running) -> None:
+    long = "~" * 133
+    request = claim_service_pb2.BeginClaimRequest(request_id=long)
+
+    answer = await refused(server, request.SerializeToString(), BEGIN)
+
+    assert answer.code == -1005
+    # That the line is of the documented form is looked at when the server ends.
+    (line,) = await server.lines("claim", count=1)
+    assert (line["request_id"], line["request"]["request_id"]) == (long[:128], long)
+
+
 async def test_a_sound_request_with_an_unknown_field_is_refused_with_its_numbers(
     server: Running,
 ) -> None:
