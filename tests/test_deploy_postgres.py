@@ -23,10 +23,11 @@ from liquidation.store.locations import PostgresDatabase, parse_location
 from liquidation.store.postgres import PostgresStore
 from liquidation.store.postgres_schema import NEWEST, PRIVILEGES, SchemaState, migrate
 from tests import deployments
-from tests.deployments import DEPLOY, DOCKERFILE
+from tests.deployments import DEPLOY
 from tests.postgres.binaries import carried
 from tests.store.claiming import begin, begin_request, granted
 from tests.store.snapshots import snapshot
+from tests.supply.locks import IMAGE, locked
 from tests.test_deploy import KUBERNETES, serve_flags
 from tests.test_docs import DOCS, blocks
 
@@ -332,6 +333,4 @@ def test_the_job_makes_the_tables(roles: Roles, tmp_path: Path) -> None:
 
 
 def test_the_image_has_the_driver() -> None:
-    assert (
-        "postgres" in DOCKERFILE.read_text(encoding="utf-8").partition("'.[")[2].partition("]")[0]
-    )
+    assert "psycopg-binary" in {each.name for each in locked(IMAGE) if each.here}
