@@ -207,7 +207,9 @@ _BATCH_SIZE: Final = Defect("requests", f"must have 1 to {MAX_BATCH} entries")
 
 def _beside(unknown: tuple[str, ...], sent: Sent) -> Sent:
     """A request, with the fields beside it that the service does not know."""
-    return replace(sent, unknown_fields=unknown + sent.unknown_fields) if unknown else sent
+    if not unknown:
+        return sent
+    return replace(sent, unknown_fields=(unknown + sent.unknown_fields)[: wire.MAX_UNKNOWN])
 
 
 def claim_result(answer: Answer) -> rules_service_pb2.CheckClaimResult:

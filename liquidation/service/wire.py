@@ -26,6 +26,7 @@ from liquidation.core.texts import LiquidatorText, RequestText, Sent, SnapshotTe
 from liquidation.v1 import claim_service_pb2, liquidation_pb2, rules_service_pb2
 
 __all__ = [
+    "MAX_UNKNOWN",
     "begin_sent",
     "checked",
     "claimed_position",
@@ -44,7 +45,7 @@ _MAX_LOGGED: Final = 16 * 1024
 # Bytes that are logged of a larger one, or of one that is no message at all.
 _MAX_HEAD: Final = 256
 # Unknown fields that are named; a caller may send any number of them.
-_MAX_UNKNOWN: Final = 8
+MAX_UNKNOWN: Final = 8
 
 _OUTCOMES: Final[Mapping[Outcome, Any]] = {
     outcome: liquidation_pb2.RuleOutcome.Value(f"RULE_OUTCOME_{outcome.name}")
@@ -114,13 +115,13 @@ def unknown_fields(message: Message, *, deep: bool = True) -> tuple[str, ...]:
     At any depth, or with `deep` False only those of the message itself.
     """
     if not deep:
-        return tuple(str(number) for number in islice(_own_unknown(message), _MAX_UNKNOWN))
+        return tuple(str(number) for number in islice(_own_unknown(message), MAX_UNKNOWN))
     known = type(message)()
     known.CopyFrom(message)
     known.DiscardUnknownFields()
     if known.ByteSize() == message.ByteSize():
         return ()
-    return tuple(islice(_unknown(message, ""), _MAX_UNKNOWN))
+    return tuple(islice(_unknown(message, ""), MAX_UNKNOWN))
 
 
 def _unknown(message: Message, path: str) -> Iterator[str]:

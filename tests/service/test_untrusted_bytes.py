@@ -16,6 +16,7 @@ from tests.sidecars import Refused, Running, running
 CHECK = "LiquidationRulesService.CheckClaim"
 BATCH = "LiquidationRulesService.BatchCheckClaims"
 BEGIN = "ClaimService.BeginClaim"
+STREAM = "/liquidation.v1.LiquidationRulesService/StreamCheckClaims"
 # Field 77, which no message of the API has, as bytes: a varint of 1.
 UNKNOWN = bytes([0xE8, 0x04, 0x01])
 
@@ -172,6 +173,22 @@ async def test_unknown_fields_change_nothing_where_their_rule_is_not_enforced(
     for line in (*told[0], *told[1]):
         assert line["outcome"] == "accepted"
         assert ("shadow" in line) == (mode is Mode.SHADOW)
+
+
+async def test_the_first_eight_unknown_fields_of_an_item_and_its_request_are_told(
+    server: Running,
+) -> None:
+    stream = server.channel.stream_stream(
+        "/liquidation.v1.LiquidationRulesService/StreamCheckClaims"
+    )()
+    await stream.write(UNKNOWN * 3 + field(2, UNKNOWN * 8))
+    data = await stream.read()
+    await stream.done_writing()
+
+    result = rules_service_pb2.StreamCheckClaimsResponse.FromString(data).result
+    assert result.WhichOneof("result") == "refused"
+    (line,) = await server.lines(count=1)
+    assert line["request"]["unknown_fields"] == ["77"] * 8
 
 
 async def test_a_request_over_the_size_limit_is_malformed_and_logged(tmp_path: Path) -> None:
