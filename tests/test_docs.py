@@ -77,6 +77,19 @@ SCRIPTS = [(block, prints) for block, prints in RUN if block.language == "python
 COMMANDS = [(block, prints) for block, prints in RUN if block.language == "sh"]
 
 
+def test_what_attacks_a_promise_is_there() -> None:
+    text = _text(DOCS / "guarantees.md")
+    targets = re.findall(r"^([a-z-]+):", _text(ROOT / "Makefile"), flags=re.MULTILINE)
+    attacking = re.findall(r"`(tests/[a-z_/]+(?:\.py)?)`", text)
+
+    assert [path for path in attacking if not (ROOT / path).exists()] == []
+    assert set(re.findall(r"`make ([a-z-]+)", text)) <= {*targets}
+    # Every attack that is a target of its own is told.
+    assert {"oracle", "mutation", "fuzz", "hostile", "model", "interop", "soak"} <= {
+        *re.findall(r"^\| `make ([a-z-]+)`", text, flags=re.MULTILINE)
+    }
+
+
 def test_the_table_of_error_codes_is_the_catalogue() -> None:
     assert _text(DOCS / "errors.md") == errors.markdown()
 
