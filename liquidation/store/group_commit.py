@@ -127,18 +127,22 @@ class GroupCommit:
         self._thread.join(patience_s)
 
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
-            group, ended = self._gather(first)
-            self._last = len(group)
-            self._commit(group)
-            if ended:
-                break
+        ended = False
+        while not ended and (first := self._queue.get()) is not None:
+            group = [first]
+            try:
+                ended = self._gather(group)
+                self._last = len(group)
+                self._commit(group)
+            except Exception as error:  # noqa: BLE001 - raised by whoever submitted a job
+                # A fault of ours: those who wait hear of it, and the thread serves who comes next.
+                self._roll_back()
+                _tell(group, [(None, error)] * len(group))
         self._connection.close()
         self._turnstile.close()
 
-    def _gather(self, first: _Queued) -> tuple[list[_Queued], bool]:
-        """The group that `first` is in, and whether there will be no other."""
-        group = [first]
+    def _gather(self, group: list[_Queued]) -> bool:
+        """Adds to the first job who goes with it; True where there will be no other group."""
         ended = self._drain(group)
         least = 0
         while (
@@ -150,7 +154,7 @@ class GroupCommit:
             least = max(_FLOOD, len(group) + 1)
             self._pause(_LINGER_S)
             ended = self._drain(group)
-        return group, ended
+        return ended
 
     def _drain(self, group: list[_Queued]) -> bool:
         """Adds what is queued, up to a full group. True where there will be no more."""
@@ -176,13 +180,7 @@ class GroupCommit:
             outcomes = [(None, failure)] * len(group)
         else:
             self._committed(len(group), time.monotonic() - begun)
-        by_loop = defaultdict(list)
-        for queued, outcome in zip(group, outcomes, strict=True):
-            by_loop[queued.loop].append((queued.done, *outcome))
-        for loop, results in by_loop.items():
-            # A loop that was closed has nobody left who waits.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(_settle, results)
+        _tell(group, outcomes)
 
     def _transaction(self, group: list[_Queued]) -> list[tuple[Any, Exception | None]]:
         """All jobs in one transaction; where one raises, again with each set apart."""
@@ -221,6 +219,17 @@ class GroupCommit:
             except sqlite3.Error:
                 # SQLite rolls back by itself on a full disk or an I/O error.
                 return
+
+
+def _tell(group: list[_Queued], outcomes: list[tuple[Any, Exception | None]]) -> None:
+    """Wakes each loop once, whatever the number of its callers."""
+    by_loop = defaultdict(list)
+    for queued, outcome in zip(group, outcomes, strict=True):
+        by_loop[queued.loop].append((queued.done, *outcome))
+    for loop, results in by_loop.items():
+        # A loop that was closed has nobody left who waits.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle, results)
 
 
 def _settle(results: list[tuple["asyncio.Future[Any]", Any, Exception | None]]) -> None:

@@ -20,7 +20,7 @@ BROKEN: Final = 70
 _BY_STATUS: Final = {0: "survived", 1: "killed", 2: "killed", 4: "killed", 5: "survived"}
 # Ten times what a test takes, and as much as a busy machine may lose on top of it.
 _TIMES_USUAL: Final = 10
-_SPARE_S: Final = 30.0
+_SPARE_S: Final = 10.0
 # Drawn tests draw fewer examples than in a usual run: what kills a mutant kills it soon, and what
 # would take longer is counted as a survivor, so the figure can only be too low.
 _EXAMPLES: Final = 25

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from liquidation.store.group_commit import MAX_GROUP, GroupCommit, Turnstile
 
 
@@ -105,3 +107,24 @@ async def test_a_full_group_waits_for_nobody(tmp_path: Path) -> None:
 
     assert commits.groups == [1, 4]
     assert commits.pauses == 0
+
+
+async def test_who_waits_hears_of_a_fault_of_the_writer_and_who_comes_next_is_served(
+    tmp_path: Path,
+) -> None:
+    commits = _Commits(tmp_path)
+    faults = [TypeError("of the service, not of the database")]
+
+    def fail_once(_: int) -> None:
+        if faults:
+            raise faults.pop()
+
+    commits.during_pause = fail_once
+
+    with pytest.raises(TypeError, match="of the service"):
+        await commits.at_once(5)
+    outcome = await commits.writer.submit(lambda connection: connection.in_transaction)
+    commits.writer.close(10)
+
+    assert outcome is True
+    assert commits.groups[-1] == 1
