@@ -1,14 +1,68 @@
 """What a value of the core is: small, equal by its fields, usable as a key, and never changed."""
 
 import pkgutil
-from dataclasses import is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
+from enum import Enum
 from importlib import import_module
+from typing import Any, Final
 
 import pytest
 
 from liquidation import core
+from liquidation.core import model
 from liquidation.core.model import Position
+from liquidation.core.policy import Rulebook
+from liquidation.core.policy_keys import PolicyKey
+from liquidation.core.texts import Sent
 from liquidation.core.value import value
+
+NOTHING_SAID: Final[dict[type, dict[str, object]]] = {
+    model.Liquidation: {"snapshot_time_ns": None, "account": None},
+    model.Terms: {"symbols": (), "limit_price": {}},
+    model.Claim: {"end_us": None, "end_reason": ""},
+    model.ClaimEvent: {"reason": "", "forced": False},
+    model.Standing: {
+        "liquidation": None,
+        "closed": False,
+        "liquidator_in_liquidation": False,
+        "active_claim": None,
+        "last_completed_revision": None,
+    },
+    model.Case: {
+        "unknown_fields": (),
+        "defects": (),
+        "terms": None,
+        "liquidator": None,
+        "standing": None,
+        "liquidation": None,
+        "claimed": None,
+        "demands": None,
+    },
+    model.Refusal: {
+        "rule": "",
+        "values": {},
+        "defects": (),
+        "subject": "",
+        "not_found": None,
+        "retry_after_s": None,
+    },
+    model.RuleResult: {"refusal": None, "facts": {}},
+    model.Verdict: {
+        "total_notional": None,
+        "least_req_ratio": None,
+        "margin_ratio": None,
+        "maintenance_margin_ratio": None,
+        "liquidation_revision": 0,
+        "account_id": "",
+        "positions": (),
+        "trace": (),
+        "shadow": (),
+    },
+    Rulebook: {"candidate": None},
+    PolicyKey: {"allowed": "", "bounds": (0, 0)},
+    Sent: {"defects": (), "unknown_fields": (), "explain": False},
+}
+"""What a value holds where nothing is said of it."""
 
 
 @value
@@ -41,3 +95,32 @@ def test_every_record_of_the_core_has_slots_and_is_a_value_or_frozen() -> None:
         assert "__slots__" in vars(record), record
         made = record.__dataclass_params__  # type: ignore[attr-defined]
         assert made.frozen or made.unsafe_hash, record
+
+
+@pytest.mark.parametrize("made", NOTHING_SAID)
+def test_what_is_not_said_of_a_value_is_nothing(made: Any) -> None:
+    assert {each.name: _default(each) for each in fields(made) if _has_one(each)} == (
+        NOTHING_SAID[made]
+    )
+
+
+def _has_one(each: Field[Any]) -> bool:
+    return each.default is not MISSING or each.default_factory is not MISSING
+
+
+def _default(each: Field[Any]) -> object:
+    return each.default if each.default_factory is MISSING else each.default_factory()
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers"),
+    [
+        (model.Tier, {"LOW": 1, "HIGH": 2}),
+        (model.ClaimState, {"ACTIVE": 1, "COMPLETED": 2, "CANCELLED": 3, "EXPIRED": 4}),
+        (model.Outcome, {"PASSED": 1, "REFUSED": 2, "SKIPPED": 3, "SHADOW_REFUSED": 4}),
+    ],
+)
+def test_the_words_of_the_core_have_the_numbers_of_the_wire(
+    words: type[Enum], numbers: dict[str, int]
+) -> None:
+    assert {each.name: each.value for each in words} == numbers

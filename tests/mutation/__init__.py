@@ -7,6 +7,7 @@ or a change that makes no difference; `survivors.toml` says of each such one why
 - `trees` copies the tree; `worker` runs in the copy, a fork for each mutant, so nothing is changed
   in place and processes that a test starts run the mutant too.
 - `run` picks the tests: those that reach the changed statement, and all of them for what is changed
-  at import. A test that takes ten times what it takes otherwise, and ten seconds more, is a time-out.
+  at import. A test that takes ten times what it takes otherwise, and ten seconds on top of it, is
+  a time-out.
 - `survivors` compares what survived with the list; `__main__` prints the table.
 """

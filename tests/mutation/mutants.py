@@ -25,7 +25,7 @@ from tests.mutation.statements import SQL_OPERATORS, is_sql
 __all__ = ["Identity", "Mutant", "Site", "mutants", "sites"]
 
 # What only the type checker, `import *` or a reader of a traceback looks at.
-_FOR_TYPES: Final = {"NewType", "ParamSpec", "TypeVar", "cast"}
+_FOR_TYPES: Final = {"NewType", "ParamSpec", "TypeVar", "cast", "dataclass_transform"}
 _OPERATORS: Final = tuple(mutation_operators)
 # mutmut writes a text in three other ways; who compares it sees the first as soon as the others.
 _MOST: Final = {"operator_string": 1}
