@@ -101,10 +101,13 @@ class Batches(Generic[_Q, _R]):
         task.add_done_callback(self._under_way.discard)
 
     async def _serve(self) -> None:
-        while batch := self._gather():
-            await self._answer(batch)
-        # In the same step in which it saw that nobody waits: who comes next starts another.
-        self._busy -= 1
+        try:
+            while batch := self._gather():
+                await self._answer(batch)
+        finally:
+            # In the same step in which it saw that nobody waits: who comes next starts another.
+            # And where a batch was dropped by a fault of ours, no lane is lost with it.
+            self._busy -= 1
 
     def _gather(self) -> list[_Waiting[_Q, _R]]:
         batch: list[_Waiting[_Q, _R]] = []

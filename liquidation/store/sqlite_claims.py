@@ -29,7 +29,7 @@ from liquidation.store.sqlite_claim_rows import (
     now,
 )
 from liquidation.store.sqlite_liquidations import put
-from liquidation.store.sqlite_standings import standing_of
+from liquidation.store.sqlite_standings import unclaimed
 
 __all__ = ["begin", "end", "expire", "purge", "rebase_leases", "renew"]
 
@@ -97,7 +97,7 @@ def begin(
     fresh = request.snapshot if stored is not None and stored.applied else None
     query = StandingQuery.about(request.terms, request.snapshot)
     # Decided as if the slot were free: whether it is, the insert tells, and nothing else.
-    standing = replace(standing_of(connection, query, clock, fresh), active_claim=None)
+    standing = unclaimed(connection, query, clock, fresh)
     verdict = decide(standing)
     account_id = account_of(request, standing)
     expired: tuple[Claim, ...] = ()

@@ -11,7 +11,7 @@ from liquidation.store.base import StandingQuery
 from liquidation.store.clock import StoreClock
 from liquidation.store.sqlite_liquidations import liquidation_of
 
-__all__ = ["Standings", "first_look", "standing_of"]
+__all__ = ["Standings", "first_look", "unclaimed"]
 
 _STANDING: Final = """
     SELECT found.closed_us IS NOT NULL, found.snapshot,
@@ -49,18 +49,17 @@ class _Known:
         return replace(self.unclaimed, active_claim=ActiveClaim(self.claim_id, left_s))
 
 
-def standing_of(
+def unclaimed(
     connection: sqlite3.Connection,
     query: StandingQuery,
     clock: StoreClock,
     fresh: Liquidation | None = None,
 ) -> Standing:
-    """What is known about a request, in a transaction of the caller; see `Store.standings`.
+    """What is known about a request but for the claim in process, in a transaction of the caller.
 
     `fresh` is the snapshot that this transaction has just stored, which need not be read again.
     """
-    lease_now = clock.lease_us()
-    return _ask(connection, query, lease_now, fresh).at(lease_now)
+    return _ask(connection, query, clock.lease_us(), fresh).unclaimed
 
 
 def first_look(

@@ -4,8 +4,9 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from tests.mutation.mutants import Identity, Mutant, mutants
 from tests.mutation.report import faults, lines, rows
 from tests.mutation.run import tried
 from tests.mutation.suites import AT_LEAST, SUITES, Suite
-from tests.mutation.survivors import read
+from tests.mutation.survivors import Explained, read
 from tests.mutation.trees import ROOT, Outcome, copied
 
 _BUILD: Final = ROOT / "build" / "mutation"
@@ -25,6 +26,7 @@ def main() -> int:
     found = _BUILD / f"{options.package}.jsonl"
     found.parent.mkdir(parents=True, exist_ok=True)
     before = _read(found) if options.again else {}
+    explained = read()
     results: dict[Identity, Outcome] = {}
     with found.open("a" if options.again else "w", encoding="utf-8") as file:
 
@@ -41,9 +43,9 @@ def main() -> int:
             ]
             known = {each.identity: before.get(each.identity) for each in made}
             results |= {identity: outcome for identity, outcome in known.items() if outcome}
-            left = [each for each in made if _is_open(known[each.identity])]
-            _try(suite, sorted(left, key=lambda mutant: not mutant.inside), note)
-    explained = read()
+            left = [each for each in made if _is_open(each.identity, known, explained)]
+            left.sort(key=lambda mutant: not mutant.inside)
+            _try(suite, left, options.most_s, note)
     for line in lines(rows(results, explained), options.package):
         print(line)
     wrong = list(faults(results, explained, AT_LEAST[options.package]))
@@ -52,7 +54,12 @@ def main() -> int:
     return int(bool(wrong))
 
 
-def _try(suite: Suite, left: Sequence[Mutant], note: Callable[[Identity, Outcome], None]) -> None:
+def _try(
+    suite: Suite,
+    left: Sequence[Mutant],
+    most_s: float,
+    note: Callable[[Identity, Outcome], None],
+) -> None:
     print(f"{len(left)} mutants of {suite.package} to be tried", file=sys.stderr, flush=True)
     if not left:
         return
@@ -60,12 +67,17 @@ def _try(suite: Suite, left: Sequence[Mutant], note: Callable[[Identity, Outcome
         tempfile.TemporaryDirectory(prefix="mutation-") as scratch,
         copied(Path(scratch) / "tree", suite) as tree,
     ):
-        for mutant, outcome in tried(tree, left, tree.reach()):
+        for mutant, outcome in tried(tree, left, tree.reach(), most_s):
             note(mutant.identity, outcome)
 
 
-def _is_open(outcome: Outcome | None) -> bool:
-    return outcome is None or outcome.outcome == "survived"
+def _is_open(
+    identity: Identity, known: Mapping[Identity, Outcome | None], explained: Explained
+) -> bool:
+    outcome = known[identity]
+    if outcome is None:
+        return True
+    return outcome.outcome == "survived" and identity not in explained.reasons
 
 
 def _read(path: Path) -> dict[Identity, Outcome]:
@@ -81,7 +93,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("package", choices=SUITES)
     parser.add_argument("--module", action="append", help="only this module; repeatable")
     parser.add_argument(
-        "--again", action="store_true", help="only what survived before, or was not tried"
+        "--again",
+        action="store_true",
+        help="only what survived before without a reason, or was not tried",
+    )
+    parser.add_argument(
+        "--most-s",
+        type=float,
+        default=inf,
+        metavar="S",
+        help="leave out tests that take longer; what survives then is for a run with --again",
     )
     return parser.parse_args()
 

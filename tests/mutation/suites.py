@@ -35,7 +35,8 @@ _WITH_PAGES: Final = (
 _STORE: Final = ("tests/store", "--confcutdir=tests/store", "-ptests.postgres.plugin")
 _SQLITE_ALONE: Final = (
     *_STORE,
-    "-knot postgres and not pgbouncer and not pooler",
+    "-knot test_postgres and not [postgres] and not [postgres- and not pgbouncer",
+    "--ignore=tests/store/test_opening.py",
     "--ignore-glob=tests/store/test_copying*.py",
     "--ignore=tests/store/test_processes.py",
 )
@@ -47,10 +48,14 @@ SUITES: Final = {
     ),
     "store": (
         # What both engines share is judged by the one that is a hundred times as fast.
-        Suite("liquidation/store", ("[!bcp]*.py", "base.py", "clock.py"), _SQLITE_ALONE),
         Suite(
             "liquidation/store",
-            ("batches.py", "copying.py", "postgres*.py"),
+            ("[!bcops]*.py", "base.py", "clock.py", "sqlite.py", "sqlite*[!e].py"),
+            _SQLITE_ALONE,
+        ),
+        Suite(
+            "liquidation/store",
+            ("batches.py", "copying.py", "opening.py", "postgres*.py", "sqlite_source.py"),
             _STORE,
             postgres=True,
         ),

@@ -4,6 +4,7 @@ The properties run on an event loop whose time jumps to whatever is next, so not
 """
 
 import asyncio
+import gc
 import selectors
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -305,3 +306,30 @@ async def test_an_error_that_nobody_waits_for_is_no_noise() -> None:
         await caller
     gate.set()
     await batches.drained()
+
+
+async def test_a_fault_of_a_lane_costs_no_lane() -> None:
+    async def ask(weights: Sequence[int], *, alone: bool) -> list[int]:
+        assert not alone
+        return list(weights)
+
+    def weigh(weight: int) -> int:
+        if weight < 0:
+            raise OwnError(weight)
+        return weight
+
+    batches: Batches[int, int] = Batches(ask, 10, 1, PATIENCE, weigh)
+    caught: list[BaseException | None] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: caught.append(context.get("exception")))
+
+    dropped = asyncio.create_task(batches.submit(-1))
+    await asyncio.sleep(0)
+    await batches.drained()
+    answer = await batches.submit(1)
+    dropped.cancel()
+    await asyncio.wait([dropped])
+    gc.collect()
+
+    assert answer == 1
+    assert [str(each) for each in caught] == ["-1"], "it is told to whoever reads the log"

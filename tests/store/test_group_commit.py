@@ -3,11 +3,13 @@
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from liquidation.store.base import StoreUnavailableError
 from liquidation.store.group_commit import MAX_GROUP, GroupCommit, Turnstile
 
 
@@ -16,6 +18,7 @@ class _Commits:
 
     def __init__(self, directory: Path, most: int = MAX_GROUP) -> None:
         self.groups: list[int] = []
+        self.took_s: list[float] = []
         self.pauses = 0
         self.during_pause: Callable[[int], None] = lambda _: None
         path = directory / "store.db"
@@ -24,9 +27,13 @@ class _Commits:
             connection,
             Turnstile(path),
             most,
-            lambda writes, _: self.groups.append(writes),
+            self._committed,
             self._pause,
         )
+
+    def _committed(self, writes: int, seconds: float) -> None:
+        self.groups.append(writes)
+        self.took_s.append(seconds)
 
     def _pause(self, _seconds: float) -> None:
         self.pauses += 1
@@ -76,37 +83,109 @@ async def test_jobs_that_come_alone_are_committed_at_once(tmp_path: Path) -> Non
     assert commits.pauses == 0
 
 
-async def test_a_busy_group_takes_in_who_comes_in_the_moment_that_it_waits(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("at_once", "in_first_pause", "group", "pauses"),
+    [
+        (3, 0, 3, 0),  # not busy
+        (4, 0, 4, 1),  # busy, and nobody else comes
+        (4, 3, 7, 1),  # too few by then for another moment
+        (4, 4, 8, 2),  # a flood
+        (8, 1, 9, 2),
+        (8, 0, 8, 1),  # nobody came in the moment
+        (15, 0, 15, 1),
+        (16, 0, 16, 0),  # as many as ever share a commit for having waited
+    ],
+)
+async def test_how_long_a_group_waits_goes_by_how_many_are_in_it(
+    tmp_path: Path, at_once: int, in_first_pause: int, group: int, pauses: int
+) -> None:
     commits = _Commits(tmp_path)
-    _submit_in_first_pause(commits, jobs=2)
+    _submit_in_first_pause(commits, jobs=in_first_pause)
 
-    await commits.at_once(5)
+    await commits.at_once(at_once)
     commits.writer.close(10)
 
-    assert commits.groups == [1, 7]
+    assert commits.groups == [1, group]
+    assert commits.pauses == pauses
+
+
+async def test_a_full_group_waits_for_nobody_and_who_is_left_is_in_the_next(tmp_path: Path) -> None:
+    commits = _Commits(tmp_path, most=4)
+
+    await commits.at_once(9)
+    commits.writer.close(10)
+
+    # The last one follows a group that was busy.
+    assert commits.groups == [1, 4, 4, 1]
     assert commits.pauses == 1
 
 
-async def test_a_flood_waits_once_more_while_jobs_go_on_coming(tmp_path: Path) -> None:
+async def test_what_was_submitted_before_the_end_is_committed_and_the_thread_ends(
+    tmp_path: Path,
+) -> None:
     commits = _Commits(tmp_path)
-    _submit_in_first_pause(commits, jobs=4)
+    begun, go = threading.Event(), threading.Event()
 
-    await commits.at_once(5)
+    def hold(_: sqlite3.Connection) -> None:
+        begun.set()
+        go.wait()
+
+    jobs = [commits.writer.submit(hold)]
+    await asyncio.to_thread(begun.wait)
+    jobs += [commits.writer.submit(lambda _: None) for _ in range(2)]
+    commits.writer.close(0.01)  # a thread that is stuck is left behind
+    assert commits.writer._thread.is_alive()
+
+    go.set()
+    await asyncio.gather(*jobs)
+    await asyncio.to_thread(commits.writer._thread.join, 10)
+
+    assert not commits.writer._thread.is_alive()
+    assert commits.groups == [1, 2]
+
+
+async def test_the_thread_has_a_name_and_keeps_no_process_alive(tmp_path: Path) -> None:
+    commits = _Commits(tmp_path)
+
+    assert commits.writer._thread.name == "sqlite-writer"
+    assert commits.writer._thread.daemon
     commits.writer.close(10)
 
-    # Five, four in the first moment, nobody in the second.
-    assert commits.groups == [1, 9]
-    assert commits.pauses == 2
 
+async def test_a_job_runs_once_unless_another_of_its_group_raises(tmp_path: Path) -> None:
+    commits = _Commits(tmp_path)
+    runs: list[str] = []
 
-async def test_a_full_group_waits_for_nobody(tmp_path: Path) -> None:
-    commits = _Commits(tmp_path, most=4)
-
-    await commits.at_once(4)
+    await commits.writer.submit(lambda _: runs.append("alone"))
     commits.writer.close(10)
 
-    assert commits.groups == [1, 4]
-    assert commits.pauses == 0
+    assert runs == ["alone"]
+
+
+async def test_a_group_that_the_database_refuses_leaves_nothing_in_the_way_of_the_next(
+    tmp_path: Path,
+) -> None:
+    commits = _Commits(tmp_path)
+
+    with pytest.raises(StoreUnavailableError) as refused:
+        await commits.writer.submit(lambda db: db.execute("SELECT 1 FROM missing"))
+    assert str(refused.value) == "the group was not committed: no such table: missing"
+    assert isinstance(refused.value.__cause__, sqlite3.OperationalError)
+
+    assert await commits.writer.submit(lambda _: "next") == "next"
+    commits.writer.close(10)
+    assert commits.groups == [1]
+
+
+async def test_who_watches_is_told_how_long_a_commit_took(tmp_path: Path) -> None:
+    commits = _Commits(tmp_path)
+    before = time.monotonic()
+
+    await commits.writer.submit(lambda _: None)
+    commits.writer.close(10)
+
+    (took_s,) = commits.took_s
+    assert 0 <= took_s <= time.monotonic() - before
 
 
 async def test_who_waits_hears_of_a_fault_of_the_writer_and_who_comes_next_is_served(

@@ -45,7 +45,7 @@ async def test_a_higher_revision_replaces_the_snapshot(store: Store) -> None:
     (result,) = await store.put([newer])
 
     assert (result.applied, result.opened) == (True, False)
-    assert await store.get(1) == newer
+    assert result.liquidation == await store.get(1) == newer
 
 
 @pytest.mark.parametrize("revision", [4, 5], ids=["lower", "equal"])
@@ -152,16 +152,16 @@ async def test_a_liquidator_with_an_open_liquidation_is_in_liquidation(store: St
 
 
 async def test_pages_give_every_open_liquidation_once_by_id(store: Store) -> None:
-    await store.put([snapshot(each) for each in (7, 1, 5, 3, 9)])
+    await store.put([snapshot(each) for each in (7, 1, 5, 3, 9, 11, 4)])
     await store.close_liquidation(5)
 
-    first = await store.page("", 0, 2)
+    first = await store.page("", 0, 3)
     assert first.next_after is not None
-    second = await store.page("", first.next_after, 2)
+    second = await store.page("", first.next_after, 3)
 
     ids = [each.liquidation_id for page in (first, second) for each in page.liquidations]
-    assert ids == [1, 3, 7, 9]
-    assert (first.next_after, second.next_after) == (3, None)
+    assert ids == [1, 3, 4, 7, 9, 11]
+    assert (first.next_after, second.next_after) == (4, None)
 
 
 async def test_a_page_may_be_of_one_account(store: Store) -> None:

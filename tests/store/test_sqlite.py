@@ -1,15 +1,21 @@
 """What is particular to the SQLite store."""
 
 import asyncio
+import gc
 import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from liquidation.store import sqlite
 from liquidation.store.base import SchemaError, StoreUnavailableError
 from liquidation.store.sqlite import SqliteStore
+from liquidation.store.sqlite_schema import NEWEST
 from tests.clocks import Clock
+from tests.store.claiming import begin
 from tests.store.snapshots import snapshot
 
 
@@ -39,8 +45,13 @@ def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     connection.execute("PRAGMA user_version = 999")
     connection.close()
 
-    with pytest.raises(SchemaError, match="999"):
+    with pytest.raises(SchemaError) as refused:
         SqliteStore(path, Clock())
+
+    assert str(refused.value) == (
+        f"the database has schema version 999, this service knows {NEWEST}:"
+        " it was written by a newer version"
+    )
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -81,13 +92,55 @@ async def test_a_broken_table_is_unavailable_and_tells_no_driver_type(tmp_path: 
         other.execute("DROP TABLE liquidation")
     other.close()
 
-    with pytest.raises(StoreUnavailableError):
+    missing = "no such table: liquidation"
+    with pytest.raises(StoreUnavailableError, match=f"^cannot read: {missing}$"):
         await store.get(1)
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(StoreUnavailableError, match=f"^the group was not committed: {missing}$"):
         await store.put([snapshot(1)])
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(StoreUnavailableError, match=f"^cannot read: {missing}$"):
         await store.probe()
+    with pytest.raises(StoreUnavailableError, match=f"^cannot read: {missing}$"):
+        await begin(store)
     await store.aclose()
+
+
+async def test_a_write_that_is_stuck_keeps_nobody_from_closing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_CLOSE_S", 0.01)
+    store = SqliteStore(tmp_path / "store.db", Clock(), timeout_s=0.01)
+    go = threading.Event()
+
+    with pytest.raises(StoreUnavailableError, match=r"^no commit within 0\.01 s$"):
+        await store._write(lambda _: go.wait())
+    await store.aclose()
+
+    assert store._writer._thread.is_alive()
+    go.set()
+    await asyncio.to_thread(store._writer._thread.join, 10)
+
+
+async def test_an_error_that_nobody_waits_for_any_more_is_no_noise(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db", Clock())
+    noise: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
+    begun, go = threading.Event(), threading.Event()
+
+    def fail(_: sqlite3.Connection) -> None:
+        begun.set()
+        go.wait()
+        raise LookupError
+
+    caller = asyncio.create_task(store._write(fail))
+    await asyncio.to_thread(begun.wait)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    go.set()
+    await store.aclose()
+    gc.collect()
+
+    assert noise == []
 
 
 def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:

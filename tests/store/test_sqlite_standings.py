@@ -117,15 +117,28 @@ async def test_a_lease_runs_and_ends_though_nobody_writes(store: SqliteStore, cl
     assert over is None
 
 
-async def test_what_is_kept_is_bounded(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_standings, "_MOST_POSITIONS", 10)
-    numbers = range(1, 8)
-    await store.put([snapshot(number) for number in numbers])
+@pytest.mark.parametrize(
+    ("stored", "asked", "kept"),
+    [
+        (6, 3, 3),  # the bound itself: each counts for itself and its two positions
+        (6, 4, 1),  # too much: all are forgotten
+        (6, 6, 3),
+        (0, 9, 9),  # what is not known counts for one
+        (0, 10, 1),
+    ],
+)
+async def test_what_is_kept_is_bounded(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, stored: int, asked: int, kept: int
+) -> None:
+    monkeypatch.setattr(sqlite_standings, "_MOST_POSITIONS", 9)
+    snapshots = [snapshot(number) for number in range(1, stored + 1)]
+    await store.put(snapshots)
+    expected = [*snapshots, *[None] * asked][:asked]
 
-    found = await store.standings([StandingQuery(number, "liquidator-1") for number in numbers])
+    found = await store.standings([StandingQuery(1 + n, "liquidator-1") for n in range(asked)])
 
-    assert [each.liquidation for each in found] == [snapshot(number) for number in numbers]
-    assert len(store._standings._known) < len(numbers)
+    assert [each.liquidation for each in found] == expected
+    assert len(store._standings._known) == kept
 
 
 async def test_a_file_that_cannot_be_read_any_more_is_unavailable(
