@@ -69,6 +69,7 @@ class Desk:
         self._log = log
         self._new_id = new_id
         self._monotonic_ns = monotonic_ns
+        self._turn = asyncio.Lock()
 
     async def check(self, sent: Sent, call: Call, admit: Admit = _admit_all) -> Answer:
         """The answer to one request; see `check_together`."""
@@ -100,8 +101,8 @@ class Desk:
         begun = 0
         try:
             while begun < len(requests):
-                if begun:
-                    await asyncio.sleep(0)
+                if len(requests) > TURN:
+                    await self.turn()
                 abandoned = call.abandoned()
                 turn = requests[begun : begun + TURN]
                 asked = [Asked(each, call, admit, abandoned) for each in turn]
@@ -118,6 +119,15 @@ class Desk:
                 self._refuse(self._work(each), call, ABANDONED)
             raise
         return answers
+
+    async def turn(self) -> None:
+        """Waits for the turn of a call that takes many of them.
+
+        However many such calls there are, one of them goes on at a time, and before the next does
+        all other calls get theirs.
+        """
+        async with self._turn:
+            await asyncio.sleep(0)
 
     def fault(self, sent: Sent, call: Call, error: Exception) -> Answer:
         """Refuses with -1000 because of an error that is ours; its traceback goes to the log."""

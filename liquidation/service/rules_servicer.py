@@ -14,7 +14,7 @@ from liquidation.core.model import Defect, Tier
 from liquidation.core.numbers import plain
 from liquidation.core.policy import MAX_BATCH, RULE_NAMES, Mode, Policy
 from liquidation.core.texts import Sent
-from liquidation.desk import Answer, Asked, Desk
+from liquidation.desk import TURN, Answer, Asked, Desk
 from liquidation.failures import FAULT
 from liquidation.logs.lines import Call
 from liquidation.service import refusals, rpc, wire
@@ -119,6 +119,7 @@ class _RulesServicer:
         """The response, or the refusal of the whole."""
         if arrival.refusal is not None:
             return await self._check_one(wire.unreadable(data), arrival)
+        await self._desk.turn()
         batch = self._door.parse(rules_service_pb2.BatchCheckClaimsRequest, data)
         if isinstance(batch, Defect) or not 1 <= len(batch.requests) <= MAX_BATCH:
             defect = batch if isinstance(batch, Defect) else _BATCH_SIZE
@@ -134,7 +135,9 @@ class _RulesServicer:
                 self._door.admits(arrival, admission),
             )
         response = rules_service_pb2.BatchCheckClaimsResponse()
-        for answer in answers:
+        for count, answer in enumerate(answers):
+            if count % TURN == 0 and len(answers) > TURN:
+                await self._desk.turn()
             _fill_result(response.results.add(), answer)
         return response.SerializeToString()
 

@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 
 from liquidation.v1 import rules_service_pb2
 from tests.hostile.attack import Effort, Got
-from tests.hostile.calls import BATCH, CHECK, CLAIM
+from tests.hostile.calls import BATCH, CHECK, CLAIM, LARGE_ANSWER
 from tests.hostile.wire import Headers, Wire, call_headers, message, request
 
 __all__ = [
     "announced_messages",
     "compressed_bombs",
     "deep_nesting",
+    "explained_batches",
     "huge_headers",
     "huge_messages",
     "large_requests",
@@ -81,6 +82,19 @@ async def oversize_batches(address: str, effort: Effort) -> Got:
     )
     data = message(batch.SerializeToString())
     return await _one_by_one(address, effort.many, data, call_headers(BATCH))
+
+
+async def explained_batches(address: str, effort: Effort) -> Got:
+    """The largest batches at once, each item explained; their answers are read."""
+
+    async def one(stream: int) -> None:
+        await wire.send(request(stream, call_headers(BATCH)))
+        await wire.body(stream, LARGE_ANSWER)
+
+    async with _wire(address) as wire:
+        await asyncio.gather(*(one(2 * number + 1) for number in range(effort.many)))
+        await wire.until(effort.many)
+    return wire.got
 
 
 async def many_headers(address: str, effort: Effort) -> Got:

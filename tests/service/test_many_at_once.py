@@ -152,6 +152,35 @@ async def test_a_call_beyond_the_limit_is_refused_with_a_time_to_wait(tmp_path: 
         await server.check(item(1))
 
 
+async def test_of_many_batches_one_goes_on_in_each_turn_of_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So whoever asks for little meanwhile waits for a part of one batch, and not of all."""
+    loop = asyncio.get_running_loop()
+    turn_of_loop = 0
+    begun: list[int] = []
+    real = Desk.turn
+
+    async def turn(self: Desk) -> None:
+        await real(self)
+        begun.append(turn_of_loop)
+
+    def count() -> None:
+        nonlocal turn_of_loop
+        turn_of_loop += 1
+        loop.call_soon(count)
+
+    monkeypatch.setattr(Desk, "turn", turn)
+    batch = rules_service_pb2.BatchCheckClaimsRequest(requests=map(item, range(1, 101)))
+    async with running(tmp_path) as server:
+        count()
+        await asyncio.gather(*(server.call(BATCH, batch) for _ in range(10)))
+
+    # Read in one turn, decided in four, and answered in four.
+    assert len(begun) == 10 * (1 + 4 + 4)
+    assert len(set(begun)) == len(begun)
+
+
 async def test_calls_that_are_decided_together_each_have_their_own_answer_and_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
