@@ -9,11 +9,13 @@ import pytest
 
 from liquidation.core.model import Claim, ClaimState
 from liquidation.store.base import StandingQuery
+from liquidation.store.copying import copy
 from tests.clocks import Clock
 from tests.store.claiming import LEASE_S
 from tests.store.moving import (
     claimed,
     connected,
+    contents,
     everything,
     fill,
     in_postgres,
@@ -153,6 +155,27 @@ async def test_a_lease_keeps_what_is_left_of_it_by_the_clock_of_the_server(
         await check_leases(path, target, clock, server_clock, (running, over), left_s=30)
 
 
+@pytest.mark.parametrize("server_ahead_s", [-3600, 3600])
+@pytest.mark.parametrize("left_us", [0, 1])
+async def test_a_lease_runs_on_for_its_last_microsecond_and_not_for_none(
+    path: Path, target: str, clock: Clock, left_us: int, server_ahead_s: int
+) -> None:
+    async with in_sqlite(path, clock) as store:
+        claim = await claimed(store, 1, lease_s=20)
+    clock.advance(20 - left_us / 1_000_000)
+    with ServerClock(target) as server_clock:
+        server_clock.set_wall(server_ahead_s)
+
+        copied = await moved(path, target, clock)
+
+        async with in_postgres(target) as store:
+            found = await store.claim(claim_id=claim.claim_id)
+        now_us = server_clock.wall_us()
+    assert found is not None
+    assert found.expire_us == (now_us + 1 if left_us else min(claim.expire_us, now_us))
+    assert (copied.running, copied.over) == (left_us, 1 - left_us)
+
+
 async def test_over_a_restart_of_the_host_a_lease_runs_to_its_time_on_the_wall(
     path: Path, target: str, clock: Clock
 ) -> None:
@@ -198,7 +221,52 @@ async def check_leases(
     assert over is not None
     assert (running.state, over.state) == (ClaimState.ACTIVE, ClaimState.EXPIRED)
     assert running.expire_us == server_clock.wall_us() + left_s * 1_000_000
+    # What is over stays over, by either clock.
+    assert over.expire_us == min(claims[1].expire_us, server_clock.wall_us())
     assert (copied.running, copied.over) == (1, 1)
+
+
+async def test_a_file_that_nothing_was_stored_in_is_moved_too(
+    path: Path, target: str, clock: Clock
+) -> None:
+    async with in_sqlite(path, clock):
+        pass
+
+    copied = await moved(path, target, clock)
+
+    assert copied.rows == {"account": 0, "liquidation": 0, "claim": 0, "claim_event": 0}
+    assert (copied.running, copied.over, copied.next_token) == (0, 0, 1)
+    assert await first_event_after(target) == 1
+
+
+async def test_the_next_event_follows_the_last_one(path: Path, target: str, clock: Clock) -> None:
+    async with in_sqlite(path, clock) as store:
+        await claimed(store, 1)
+
+    await moved(path, target, clock)
+
+    assert await first_event_after(target) == 2
+
+
+async def first_event_after(target: str) -> int:
+    """The id of what is the first to happen in the target."""
+    async with in_postgres(target) as store:
+        await claimed(store, 9)
+    return int((await contents(target))["claim_event"][-1][0])
+
+
+async def test_the_progress_is_told_now_and_then(
+    path: Path, target: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liquidation.store.copying._STRIDE", 15)
+    async with in_sqlite(path, clock) as store:
+        await fill(store, clock)
+    told: list[tuple[str, int]] = []
+
+    async with connected(target) as connection:
+        await copy(path, connection, clock, lambda done, rows: told.append((done, rows)))
+
+    assert told == [("copied", 15), ("copied", 30), ("compared", 15), ("compared", 30)]
 
 
 async def test_the_file_is_left_as_it_was(path: Path, target: str, clock: Clock) -> None:
