@@ -1,7 +1,9 @@
 """Which writes share a commit."""
 
 import asyncio
+import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -154,12 +156,67 @@ async def test_the_thread_has_a_name_and_keeps_no_process_alive(tmp_path: Path) 
 
 async def test_a_job_runs_once_unless_another_of_its_group_raises(tmp_path: Path) -> None:
     commits = _Commits(tmp_path)
-    runs: list[str] = []
+    runs: list[int] = []
 
-    await commits.writer.submit(lambda _: runs.append("alone"))
+    def run(connection: sqlite3.Connection) -> None:
+        runs.append(connection.total_changes)
+        connection.execute("SELECT 1")
+
+    await commits.writer.submit(run)
     commits.writer.close(10)
 
-    assert runs == ["alone"]
+    assert runs == [0]
+
+
+async def test_a_caller_who_is_gone_takes_nobody_s_answer_along(tmp_path: Path) -> None:
+    commits = _Commits(tmp_path)
+    begun, go = threading.Event(), threading.Event()
+
+    def hold(_: sqlite3.Connection) -> None:
+        begun.set()
+        go.wait()
+
+    first = commits.writer.submit(hold)
+    await asyncio.to_thread(begun.wait)
+    gone = commits.writer.submit(lambda _: None)
+    other = commits.writer.submit(lambda _: "answer")
+    gone.cancel()
+    go.set()
+
+    assert await other == "answer"
+    await first
+    commits.writer.close(10)
+    assert commits.groups == [1, 2]
+
+
+async def test_a_loop_that_was_closed_meanwhile_is_not_told_and_the_next_is(tmp_path: Path) -> None:
+    commits = _Commits(tmp_path)
+    begun, go = threading.Event(), threading.Event()
+
+    def hold(_: sqlite3.Connection) -> None:
+        begun.set()
+        go.wait()
+
+    async def submit() -> None:
+        commits.writer.submit(hold)
+
+    await asyncio.to_thread(asyncio.run, submit())
+    await asyncio.to_thread(begun.wait)
+    go.set()
+
+    assert await commits.writer.submit(lambda _: "next") == "next"
+    commits.writer.close(10)
+
+
+def test_the_files_that_processes_take_turns_by_are_not_for_everybody(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        Turnstile(tmp_path / "store.db").close()
+    finally:
+        os.umask(before)
+
+    modes = {each.name: stat.filemode(each.stat().st_mode) for each in tmp_path.iterdir()}
+    assert modes == {"store.db-turn": "-rw-r-----", "store.db-inside": "-rw-r-----"}
 
 
 async def test_a_group_that_the_database_refuses_leaves_nothing_in_the_way_of_the_next(

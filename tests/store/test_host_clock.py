@@ -37,6 +37,22 @@ async def test_a_wall_clock_that_jumps_neither_frees_nor_locks_an_account(
     assert granted(await begin(store))
 
 
+@pytest.mark.parametrize("jump_s", [-HOUR_S, HOUR_S], ids=["back", "forward"])
+async def test_opened_again_on_the_same_host_a_lease_runs_as_it_did(
+    open_store: OpenStore, clock: Clock, jump_s: float
+) -> None:
+    async with open_store() as store:
+        await begin(store)
+    clock.advance(10)
+    clock.set_wall(jump_s)
+
+    async with open_store() as store:
+        clock.advance(LEASE_S - 10 - 0.000001)
+        assert (await begin(store, None, accept_all)).claim is None
+        clock.advance(0.000001)
+        assert granted(await begin(store))
+
+
 @pytest.mark.parametrize("jump_s", [-HOUR_S, 0, 10], ids=["back", "right", "ten seconds on"])
 async def test_over_a_restart_of_the_host_no_lease_runs_longer_than_it_was_given(
     open_store: OpenStore, clock: Clock, jump_s: float

@@ -45,7 +45,9 @@ async def test_a_refusal_that_brings_no_news_writes_nothing(
 async def test_a_claim_in_process_is_told_without_a_write(
     store: SqliteStore, commits: list[int]
 ) -> None:
-    first = granted(await begin(store))
+    begun = await begin(store)
+    first = granted(begun)
+    assert begun.expired == ()
     commits.clear()
 
     begun = await begin(store, None, accept)

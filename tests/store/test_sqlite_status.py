@@ -41,9 +41,14 @@ async def filled(path: Path, clock: Clock) -> int:
         await store.aclose()
 
 
+def names_in(directory: Path) -> set[str]:
+    return {each.name for each in directory.iterdir()}
+
+
 async def test_a_file_is_told_with_its_size_and_what_it_holds(tmp_path: Path) -> None:
     path, clock = tmp_path / "store.db", Clock()
     ended_us = await filled(path, clock)
+    there = names_in(tmp_path)
 
     found = look(path, clock)
 
@@ -56,6 +61,7 @@ async def test_a_file_is_told_with_its_size_and_what_it_holds(tmp_path: Path) ->
         holds=Holdings(5, 1, 2, 1, 1, 1, 0, moment(ended_us)),
     )
     assert (found.problems, found.notes, found.migrates) == ((), (), False)
+    assert names_in(tmp_path) == there
 
 
 async def test_a_lease_is_overdue_from_the_moment_of_its_end(tmp_path: Path) -> None:
