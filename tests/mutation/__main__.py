@@ -25,10 +25,10 @@ def main() -> int:
     options = _options()
     found = _BUILD / f"{options.package}.jsonl"
     found.parent.mkdir(parents=True, exist_ok=True)
-    before = _read(found) if options.again else {}
+    before = _read(found) if options.again or options.untried else {}
     explained = read()
     results: dict[Identity, Outcome] = {}
-    with found.open("a" if options.again else "w", encoding="utf-8") as file:
+    with found.open("a" if before else "w", encoding="utf-8") as file:
 
         def note(identity: Identity, outcome: Outcome) -> None:
             results[identity] = outcome
@@ -41,9 +41,11 @@ def main() -> int:
                 if not options.module or Path(path).stem in options.module
                 for mutant in mutants(ROOT, path)
             ]
-            known = {each.identity: before.get(each.identity) for each in made}
-            results |= {identity: outcome for identity, outcome in known.items() if outcome}
-            left = [each for each in made if _is_open(each.identity, known, explained)]
+            names = [each.identity for each in made]
+            results |= {name: before[name] for name in names if name in before}
+            again = set() if options.untried else _survivors(before, explained)
+            done = before.keys() - again
+            left = [each for each in made if each.identity not in done]
             left.sort(key=lambda mutant: not mutant.inside)
             _try(suite, left, options.most_s, note)
     for line in lines(rows(results, explained), options.package):
@@ -71,13 +73,10 @@ def _try(
             note(mutant.identity, outcome)
 
 
-def _is_open(
-    identity: Identity, known: Mapping[Identity, Outcome | None], explained: Explained
-) -> bool:
-    outcome = known[identity]
-    if outcome is None:
-        return True
-    return outcome.outcome == "survived" and identity not in explained.reasons
+def _survivors(before: Mapping[Identity, Outcome], explained: Explained) -> set[Identity]:
+    """What survived, and nobody has explained."""
+    found = {identity for identity, outcome in before.items() if outcome.outcome == "survived"}
+    return found - explained.reasons.keys()
 
 
 def _read(path: Path) -> dict[Identity, Outcome]:
@@ -97,6 +96,7 @@ def _options() -> argparse.Namespace:
         action="store_true",
         help="only what survived before without a reason, or was not tried",
     )
+    parser.add_argument("--untried", action="store_true", help="only what was not tried before")
     parser.add_argument(
         "--most-s",
         type=float,

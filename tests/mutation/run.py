@@ -6,11 +6,15 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from math import inf
 from pathlib import Path
+from typing import Final
 
 from tests.mutation.mutants import Mutant
 from tests.mutation.trees import AT_IMPORT, BrokenError, Outcome, Reach, Tree
 
 __all__ = ["tried"]
+
+# What the values of every module are, and what they hold where nothing is said.
+_SPEAK_FOR_ALL: Final = {"test_records", "test_value"}
 
 
 def tried(
@@ -60,4 +64,5 @@ def _tried(
 
 
 def _speaks_for(test: str, module: str) -> bool:
-    return Path(test.partition("::")[0]).stem == f"test_{Path(module).stem}"
+    stem = Path(test.partition("::")[0]).stem
+    return stem in _SPEAK_FOR_ALL or stem == f"test_{Path(module).stem}"
