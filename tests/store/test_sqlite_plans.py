@@ -11,7 +11,8 @@ from tests.clocks import Clock
 from tests.store.claiming import begin, begin_request, granted
 from tests.store.snapshots import snapshot
 
-TABLES = ("claim", "claim_event", "liquidation", "settled")
+# The one row that a question begins with is no table.
+NO_TABLE = ("SCAN CONSTANT ROW", "SCAN (subquery")
 
 
 async def said_by_everything(path: Path) -> list[str]:
@@ -64,4 +65,4 @@ async def test_no_call_reads_a_table_from_end_to_end(tmp_path: Path) -> None:
 
     assert len(steps) > 20
     for statement, step in steps:
-        assert not step.startswith(tuple(f"SCAN {table}" for table in TABLES)), statement
+        assert not step.startswith("SCAN") or step.startswith(NO_TABLE), statement
