@@ -55,8 +55,18 @@ SUITES: Final = {
         ),
         Suite(
             "liquidation/store",
-            ("batches.py", "copying.py", "opening.py", "postgres*.py", "sqlite_source.py"),
+            (
+                *("batches.py", "copying.py", "opening.py", "postgres.py", "sqlite_source.py"),
+                *("postgres_[!s]*.py", "postgres_schema.py", "postgres_standings.py"),
+            ),
             _STORE,
+            postgres=True,
+        ),
+        # What these tell is told by the command line alone.
+        Suite(
+            "liquidation/store",
+            ("postgres_script.py", "postgres_status.py"),
+            ("tests/cli/test_db.py", "-ptests.postgres.plugin"),
             postgres=True,
         ),
     ),
