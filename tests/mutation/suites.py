@@ -62,11 +62,15 @@ SUITES: Final = {
             _STORE,
             postgres=True,
         ),
-        # What these tell is told by the command line alone.
+        # What these tell is told by the command line.
         Suite(
             "liquidation/store",
             ("postgres_script.py", "postgres_status.py"),
-            ("tests/cli/test_db.py", "-ptests.postgres.plugin"),
+            (
+                "tests/store/test_postgres_status.py",
+                "tests/cli/test_db.py",
+                "-ptests.postgres.plugin",
+            ),
             postgres=True,
         ),
     ),
