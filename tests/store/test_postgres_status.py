@@ -4,11 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from liquidation.core.model import ClaimState
+from liquidation.store import postgres_status
 from liquidation.store.holdings import Holdings
 from liquidation.store.postgres_schema import NEWEST, PRIVILEGES, SchemaState
+from liquidation.store.postgres_script import script
 from liquidation.store.postgres_status import DatabaseStatus, Server, Standby, look
 from tests.store.moving import claimed, connected, in_postgres, set_up
 from tests.store.server_clock import ServerClock
@@ -134,6 +136,7 @@ async def test_a_database_is_told_with_all_that_it_holds(postgres_database: str)
                 await store.end(claim.claim_id, claim.fencing_token, state, "")
             await claimed(store, 3, lease_s=10)
             await claimed(store, 4, lease_s=10)
+            await claimed(store, 6, lease_s=10)
             clock.advance(10)
             assert len(await store.expire(1)) == 1
             await claimed(store, 5)
@@ -144,11 +147,12 @@ async def test_a_database_is_told_with_all_that_it_holds(postgres_database: str)
 
             asked = """
                 SELECT current_setting('server_version'), current_user, current_schema(),
+                       current_setting('fsync') = 'on', current_setting('full_page_writes') = 'on',
                        min(end_time) FROM claim
             """
             row = await (await connection.execute(asked)).fetchone()
     assert row is not None
-    version, user, schema, oldest_end = row
+    version, user, schema, fsync, full_page_writes, oldest_end = row
     parts = conninfo_to_dict(postgres_database)
     assert found.address == f"{parts['host']}:{parts['port']}"
     assert found.server == replace(
@@ -157,13 +161,13 @@ async def test_a_database_is_told_with_all_that_it_holds(postgres_database: str)
         database=str(parts["dbname"]),
         schema=schema,
         user=user,
-        fsync=found.server.fsync,
-        full_page_writes=found.server.full_page_writes,
+        fsync=fsync,
+        full_page_writes=full_page_writes,
         synchronous_standby_names="",
     )
     assert (found.standbys, found.missing, found.uncounted) == ((), (), "")
     assert (found.state, found.may_create) == (SchemaState(NEWEST, 1), True)
-    assert found.holds == Holdings(5, 1, 1, 1, 1, 1, 1, oldest_end)
+    assert found.holds == Holdings(6, 1, 1, 2, 1, 1, 1, oldest_end)
     assert found.sizes.keys() == PRIVILEGES.keys()
     assert min(found.sizes.values()) > 0
 
@@ -195,3 +199,46 @@ async def test_a_role_that_may_read_nothing_is_told_what_it_lacks(postgres_datab
     assert "SELECT on claim" in found.missing
     assert not found.may_create
     assert found.server.user == "nobody_at_all"
+
+
+async def test_looking_leaves_the_connection_as_it_was(postgres_database: str) -> None:
+    await set_up(postgres_database)
+    asked = "SELECT current_setting('statement_timeout'), current_setting('DateStyle')"
+    async with connected(postgres_database) as connection:
+        await connection.execute("SET DateStyle = 'German'")
+        before = await (await connection.execute(asked)).fetchone()
+
+        await look(connection)
+
+        assert await (await connection.execute(asked)).fetchone() == before
+
+
+async def test_a_server_is_told_by_its_address_whatever_it_was_called(
+    postgres_database: str,
+) -> None:
+    by_name = make_conninfo(postgres_database, host="localhost")
+    async with connected(by_name) as connection:
+        found = await look(connection)
+
+    assert found.address == f"127.0.0.1:{conninfo_to_dict(postgres_database)['port']}"
+
+
+async def test_rows_that_take_too_long_to_count_are_not_counted(
+    postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_status, "_COUNTING", "20ms")
+    await set_up(postgres_database)
+    async with connected(postgres_database) as other, other.transaction():
+        await other.execute("LOCK TABLE claim IN ACCESS EXCLUSIVE MODE")
+        async with connected(postgres_database) as connection:
+            found = await postgres_status._holdings(connection)
+
+    assert found == (None, "it takes longer than 20ms")
+
+
+def test_a_script_says_from_where_it_leads_to_where() -> None:
+    assert script(SchemaState(0)).startswith(
+        f"-- The schema of the liquidation service: from version 0 to {NEWEST},"
+        " all of it or nothing.\n"
+    )
+    assert script(SchemaState(NEWEST)) == ""
