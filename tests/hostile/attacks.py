@@ -16,6 +16,7 @@ _TAKEN_BACK = "RST_STREAM (REFUSED_STREAM|ENHANCE_YOUR_CALM)"
 _TOO_LONG = "RESOURCE_EXHAUSTED: .*larger than max.*"
 _HEADERS = "RESOURCE_EXHAUSTED.*"
 _HEADERS_CUT = f"{_LEFT}|closed|{_HEADERS}|RST_STREAM INTERNAL_ERROR"
+_EMPTY = r"UNAVAILABLE: Failed parsing HTTP/2 \(Too many zero length data frames\)"
 _SENT_AWAY = "GOAWAY ENHANCE_YOUR_CALM: too_many_pings|closed"
 _NOT_GRPC = (
     "INTERNAL: (Error parsing '.*' metadata|Illegal header key: Upper)"
@@ -31,10 +32,10 @@ ATTACKS: Final = (
     Attack(floods.ping_flood, 1000, 100_000, f"{_LEFT}|{_SENT_AWAY}", 32),
     Attack(floods.settings_flood, 5000, 100_000, _LEFT, 32),
     Attack(floods.settings_unread, 5000, 100_000, f"{_LEFT}|closed", 32),
-    Attack(floods.continuation_flood, 200, 10_000, _HEADERS_CUT, 32),
+    Attack(floods.continuation_flood, 200, 10_000, _HEADERS_CUT, 128),
     Attack(floods.empty_continuations, 5000, 100_000, _HEADERS_CUT, 32),
     Attack(floods.header_bomb, 10_000, 100_000, f"{_LEFT}|{_HEADERS}", 64),
-    Attack(floods.empty_data, 5000, 100_000, _LEFT, 32),
+    Attack(floods.empty_data, 5000, 100_000, f"{_LEFT}|closed|{_EMPTY}", 32),
     Attack(requests.huge_messages, 5, 500, f"{_LEFT}|{_TOO_LONG}", 32),
     Attack(requests.large_requests, 1, 20, f"{_LEFT}|INVALID_ARGUMENT: .*", 96),
     # Held until they end: docs/configuration.md says by how much.
