@@ -10,7 +10,7 @@ from liquidation.store import sqlite_claims, sqlite_liquidations
 from liquidation.store.base import BeginRequest, Begun, PutResult, StandingQuery
 from liquidation.store.clock import HostClock
 from liquidation.store.sqlite_schema import migrate
-from liquidation.store.sqlite_standings import standing_of
+from liquidation.store.sqlite_standings import first_look
 
 __all__ = ["Database"]
 
@@ -25,7 +25,8 @@ class Database:
         migrate(self._writing)
 
     def standing(self, query: StandingQuery) -> Standing:
-        return standing_of(self._reading, query, self._clock)
+        # No claim was ever granted to a request without an id, so there is always a standing.
+        return first_look(self._reading, query, "", self._clock) or Standing()
 
     def put(self, liquidations: Sequence[Liquidation]) -> list[PutResult]:
         with self._lock, self._writing:
