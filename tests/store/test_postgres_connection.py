@@ -28,9 +28,6 @@ _NOBODY = "postgresql://127.0.0.1:1/nothing"
     [
         (2.0, 0.5, ("2s", "500ms", "800ms")),
         (10.0, 1.5, ("10s", "1500ms", "4s")),
-        # PostgreSQL takes 0 for no bound at all.
-        (0.0004, 0.0001, ("1ms", "1ms", "1ms")),
-        (0.0026, 0.0015, ("3ms", "2ms", "1ms")),
     ],
 )
 async def test_a_transaction_is_bounded_in_time_on_the_side_of_the_server(
@@ -48,6 +45,23 @@ async def test_a_transaction_is_bounded_in_time_on_the_side_of_the_server(
 
     assert set_to == bounds
     assert after == ["0", "0", "0"], "it holds for the transaction alone"
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "lock_s", "bounds"),
+    [
+        # PostgreSQL takes 0 for no bound at all.
+        (0.0004, 0.0001, (1, 1, 1)),
+        (0.0026, 0.0015, (3, 2, 1)),
+    ],
+)
+def test_a_bound_is_in_whole_milliseconds_and_never_none(
+    timeout_s: float, lock_s: float, bounds: tuple[int, ...]
+) -> None:
+    statement = limits_of(timeout_s, lock_s)
+
+    for name, bound in zip(_ASKED, bounds, strict=True):
+        assert f"set_config('{name}', '{bound}', true)" in statement
 
 
 async def _setting(connection: AsyncConnection[Any], name: str) -> str:
