@@ -119,7 +119,6 @@ class _RulesServicer:
         """The response, or the refusal of the whole."""
         if arrival.refusal is not None:
             return await self._check_one(wire.unreadable(data), arrival)
-        await self._desk.turn()
         batch = self._door.parse(rules_service_pb2.BatchCheckClaimsRequest, data)
         if isinstance(batch, Defect) or not 1 <= len(batch.requests) <= MAX_BATCH:
             defect = batch if isinstance(batch, Defect) else _BATCH_SIZE
