@@ -4,7 +4,6 @@ What goes wrong ends the command with one line, in which no password stands.
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -40,9 +39,6 @@ _PARAMETERS: Final = PARAMETERS | {
     "connect_timeout": 5,
     "tcp_user_timeout": 20_000,
 }
-
-# What it would say on standard error is told here.
-logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 
 def status(database: PostgresDatabase) -> DatabaseStatus:

@@ -50,22 +50,10 @@ class PostgresStore:
     """A `Store` in a PostgreSQL database, which may come and go while this is used."""
 
     def __init__(
-        self,
-        url: str,
-        *,
-        timeout_s: float = TIMEOUT_S,
-        connections: int = 8,
-        group: int = MAX_GROUP,
-        committed: CommitObserver = lambda *_: None,
+        self, database: Database, timeout_s: float, group: int, committed: CommitObserver
     ) -> None:
-        """Uses up to `connections` to the database at `url`; no answer takes above `timeout_s`.
-
-        At most `group` writes share a commit, told to `committed`.
-
-        Raises:
-            StoreError: `url` is not a sound one.
-        """
-        self._database = Database(url, _OF_THE_TIME * timeout_s, connections)
+        """Uses `database`; see `open`."""
+        self._database = database
         self._committed = committed
 
         # A call may bring hundreds of these; a group takes in calls until it has enough of them.
@@ -88,11 +76,17 @@ class PostgresStore:
         group: int = MAX_GROUP,
         committed: CommitObserver = lambda *_: None,
     ) -> Self:
-        """As the constructor; begins to connect, and does not wait for it."""
-        store = cls(
-            url, timeout_s=timeout_s, connections=connections, group=group, committed=committed
-        )
-        await store._database.open()
+        """Uses up to `connections` to the database at `url`; no answer takes above `timeout_s`.
+
+        At most `group` writes share a commit, told to `committed`. It begins to connect, and does
+        not wait for it.
+
+        Raises:
+            StoreError: `url` is not a sound one.
+        """
+        database = Database(url, _OF_THE_TIME * timeout_s, connections)
+        store = cls(database, timeout_s, group, committed)
+        await database.open()
         return store
 
     async def standings(self, queries: Sequence[StandingQuery]) -> list[Standing]:

@@ -56,8 +56,9 @@ _LOCK_ACCOUNTS: Final = f"""
     ))
     ORDER BY account_id FOR UPDATE
 """
-# Of several changes to one claim one is applied; the others find it changed. `(SELECT 'ACTIVE')` is
-# no constant, for which the planner would go through the index of all active claims.
+# Of several changes to one claim one is applied; the others find it changed. An account has one
+# active claim, so that one at most completes. `(SELECT 'ACTIVE')` is no constant, for which the
+# planner would go through the index of all active claims.
 _CHANGE: Final = f"""
     WITH {_CHANGES}, moment AS MATERIALIZED (SELECT clock_timestamp() AS now), changed AS (
         UPDATE claim SET
@@ -74,10 +75,9 @@ _CHANGE: Final = f"""
         RETURNING sent.n, now, sent.token IS NULL AS forced, {COLUMNS}
     ), settled AS (
         UPDATE account
-        SET completed_revision = greatest(coalesce(account.completed_revision, 0), done.revision)
-        FROM (SELECT account_id, max(revision) AS revision FROM changed
-              WHERE state = 'COMPLETED' GROUP BY account_id) AS done
-        WHERE account.account_id = done.account_id
+        SET completed_revision = greatest(coalesce(account.completed_revision, 0), changed.revision)
+        FROM changed
+        WHERE changed.state = 'COMPLETED' AND account.account_id = changed.account_id
     ), noted AS (
         INSERT INTO claim_event (fencing_token, change, time, expire_time, reason, forced)
         SELECT fencing_token,
@@ -86,7 +86,7 @@ _CHANGE: Final = f"""
                now, expire_time, end_reason, forced
         FROM changed
     )
-    SELECT * FROM changed
+    SELECT n FROM changed
 """
 _STAND: Final = f"""
     WITH {_CHANGES}
@@ -131,11 +131,10 @@ async def change_all(transaction: Transaction, changes: Sequence[Change]) -> lis
     _, changed, stands = await transaction.ask(
         (_LOCK_ACCOUNTS, sent), (_CHANGE, sent), (_STAND, sent), commit=True
     )
-    applied = {n: claim_of(row) for n, _, _, *row in changed}
+    applied = {n for (n,) in changed}
     known = {claim.claim_id: claim for claim in map(claim_of, stands)}
     return [
-        Changed(applied.get(n) or known.get(each.claim_id), applied=n in applied)
-        for n, each in enumerate(changes)
+        Changed(known.get(each.claim_id), applied=n in applied) for n, each in enumerate(changes)
     ]
 
 

@@ -4,6 +4,7 @@ Nothing here is waited for longer than its caller says, whatever becomes of the 
 """
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -29,6 +30,10 @@ PARAMETERS: Final = {
     "keepalives_interval": 2,
     "keepalives_count": 2,
 }
+
+# The driver and its pool tell each attempt that failed to whoever listens, and else standard error;
+# the decision log and the commands tell it once.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 
 def limits_of(timeout_s: float, lock_s: float) -> str:

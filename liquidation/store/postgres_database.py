@@ -5,7 +5,6 @@ PgBouncer may hand the next one to another session. What is asked for at once tr
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -39,8 +38,6 @@ _T = TypeVar("_T")
 # How long the pool goes on by itself to connect, in seconds. Then whoever asks next makes it try at
 # once, and health asks twice a second; left to itself it would wait ever longer.
 _RECONNECT_S: Final = 0.5
-# How long closing waits for what is under way, in seconds.
-_CLOSE_S: Final = 10.0
 # The pause before a transaction is tried again, in seconds; drawn, so that two get out of step.
 _PAUSE_S: Final = (0.005, 0.02)
 # And before one is tried on a new connection because the server takes no writes.
@@ -64,9 +61,6 @@ _TRY_AGAIN: Final = (errors.SerializationFailure, errors.DeadlockDetected)
 _LEFT: Final = (errors.ReadOnlySqlTransaction, errors.FeatureNotSupported)
 
 _IN_DOUBT: Final = "; it may have been committed"
-
-# The pool tells every attempt that failed to whoever listens; the decision log tells it once.
-logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 
 class Database:
@@ -92,7 +86,7 @@ class Database:
         # Whether statements may be prepared, where the server itself is connected to.
         self._prepares = True
         # Why it could not be connected to; "" where it could.
-        self._problem = ""
+        self._problem = "it has not answered yet"
         self._under_way: set[asyncio.Task[Any]] = set()
         self._pool = AsyncConnectionPool(
             url,
@@ -110,9 +104,9 @@ class Database:
         await self._pool.open()
 
     async def aclose(self) -> None:
-        """Waits for what is under way, for some seconds at most, and closes every connection."""
+        """Waits for what is under way, which ends in its time, and closes every connection."""
         if self._under_way:
-            await asyncio.wait(self._under_way, timeout=_CLOSE_S)
+            await asyncio.wait(self._under_way)
         await self._pool.close()
 
     async def run(

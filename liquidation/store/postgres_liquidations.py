@@ -136,12 +136,11 @@ async def put_all(
     """What became of the snapshots of several calls; a call is stored whole or not at all."""
     answers: dict[int, list[PutResult] | Exception] = {}
     while left := [number for number in range(len(calls)) if number not in answers]:
-        results = await _put_together(transaction, [calls[number] for number in left])
-        strangers = [_stranger(each) for each in results]
-        if any(strangers):
+        refused, results = await _put_together(transaction, [calls[number] for number in left])
+        if refused:
             # They come without them again; each call has nothing of its own stored then.
             await transaction.roll_back()
-            answers |= {n: error for n, error in zip(left, strangers, strict=True) if error}
+            answers |= {left[place]: error for place, error in refused.items()}
             continue
         # Also where nothing was changed: what is told as stored is safe then, whoever stored it.
         await transaction.ask(commit=True)
@@ -152,17 +151,22 @@ async def put_all(
 
 async def _put_together(
     transaction: Transaction, calls: Sequence[Sequence[Liquidation]]
-) -> list[list[PutResult | None]]:
+) -> tuple[dict[int, AccountMismatchError], list[list[PutResult | None]]]:
+    """Those that are refused, by their place in `calls`; and what became of each of all of them."""
     snapshots = [each for call in calls for each in call]
     puts = Puts(snapshots)
     asked = about([StandingQuery(each.liquidation_id, "", each.account_id) for each in snapshots])
     _, _, *answers = await transaction.ask(*lock_accounts(asked), *puts.statements(asked))
     outcomes = iter(puts.outcomes(answers))
-    return [list(islice(outcomes, len(call))) for call in calls]
-
-
-def _stranger(results: Sequence[PutResult | None]) -> AccountMismatchError | None:
-    return AccountMismatchError(results.index(None)) if None in results else None
+    results = [list(islice(outcomes, len(call))) for call in calls]
+    strangers = {place: each.index(None) for place, each in enumerate(results) if None in each}
+    before = {row[0] for row in answers[0]}
+    # Of what met a row of this batch only the first is certain: the others may have met what is
+    # about to be taken back.
+    certain = [
+        place for place, at in strangers.items() if calls[place][at].liquidation_id in before
+    ] or list(strangers)[:1]
+    return {place: AccountMismatchError(strangers[place]) for place in certain}, results
 
 
 async def get(transaction: Transaction, liquidation_id: int) -> Liquidation | None:

@@ -76,7 +76,7 @@ _STANDINGS: Final = f"""
 _KNOW_ACCOUNTS: Final = f"""
     WITH {ASKED}
     INSERT INTO account (account_id)
-    SELECT DISTINCT account_id FROM asked WHERE account_id IS NOT NULL ORDER BY account_id
+    SELECT account_id FROM asked WHERE account_id IS NOT NULL ORDER BY account_id
     ON CONFLICT DO NOTHING
 """
 _LOCK_ACCOUNTS: Final = f"""

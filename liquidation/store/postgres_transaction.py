@@ -24,6 +24,9 @@ _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 # of transactions run short, said with each until it has vacuumed; and what a trigger says.
 _HARMLESS: Final = frozenset({"GetNewTransactionId", "GetNewMultiXactId", "exec_stmt_raise"})
 
+# What a server says as it ends the session; the end of the connection may arrive any time later.
+_LAST_WORDS: Final = ("FATAL", "PANIC")
+
 
 class Transaction:
     """One transaction. It ends with the `ask` that commits, or is rolled back.
@@ -52,7 +55,9 @@ class Transaction:
         with _warnings(self._connection) as warnings:
             try:
                 cursors = await self._sent(statements, commit=commit)
-            except psycopg.Error:
+            except psycopg.Error as error:
+                if error.diag.severity_nonlocalized in _LAST_WORDS:
+                    await self._connection.close()
                 # A server that says what failed has not committed; one that is gone may have.
                 self.lost = self._connection.closed
                 self.in_doubt = commit and self.lost

@@ -1,5 +1,6 @@
 """Every store that the conformance suite is run through; a fresh one for each test."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from liquidation.store.postgres import PostgresStore
 from liquidation.store.sqlite import SqliteStore
 from tests.clocks import Clock
 from tests.postgres.pgbouncer import PgBouncer
+from tests.store.moving import set_up
 from tests.store.server_clock import ServerClock
 
 OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
@@ -66,3 +68,15 @@ async def store(open_store: OpenStore) -> AsyncIterator[Store]:
     """The store under test, open and empty."""
     async with open_store() as store:
         yield store
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file that is moved to PostgreSQL."""
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def target(postgres_database: str) -> str:
+    """A database that it is moved to: with the tables, and with nothing in them."""
+    return asyncio.run(set_up(postgres_database))

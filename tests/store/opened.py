@@ -12,11 +12,12 @@ from liquidation.store.postgres import PostgresStore
 from tests.postgres.proxy import Proxy
 from tests.postgres.server import HOST, at_port
 
-__all__ = ["once_it_answers", "opened", "proxied", "rows"]
+__all__ = ["once_it_answers", "opened", "proxied", "rows", "until_blocked"]
 
 T = TypeVar("T")
 
 _PATIENCE_S = 30
+_BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 @asynccontextmanager
@@ -52,3 +53,10 @@ async def rows(dsn: str, statement: str, *parameters: object) -> list[tuple[Any,
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         cursor = await connection.execute(statement, parameters or None)
         return await cursor.fetchall() if cursor.description else []
+
+
+async def until_blocked(dsn: str, waiting: asyncio.Future[Any], sessions: int = 1) -> None:
+    """Returns once so many sessions of the server wait for a lock, `waiting` being one of them."""
+    while await rows(dsn, _BLOCKED) != [(sessions,)]:
+        assert not waiting.done()
+        await asyncio.sleep(0.005)

@@ -4,21 +4,16 @@ The properties run on an event loop whose time jumps to whatever is next, so not
 """
 
 import asyncio
-import gc
-import selectors
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from liquidation.store.base import StoreUnavailableError
 from liquidation.store.batches import Batches, ContendedError
 from tests.core.seeded import seeded
-
-T = TypeVar("T")
+from tests.store.jumping import run
 
 PATIENCE = 20.0
 MOST = 4
@@ -88,32 +83,6 @@ class Told:
 
     answer: int | Exception
     at: float
-
-
-class _Jumps(selectors.DefaultSelector):
-    """Waits for nothing: it tells the loop how long it would have waited."""
-
-    skipped = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        assert timeout is not None, "everything waits for something that never comes"
-        self.skipped += max(timeout, 0)
-        return super().select(0)
-
-
-class _Loop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._jumps = _Jumps()
-        super().__init__(self._jumps)
-
-    def time(self) -> float:
-        # Sums of waits that are whole, but for what is lost when they are added up.
-        return round(self._jumps.skipped, 6)
-
-
-def run(main: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=_Loop) as runner:
-        return runner.run(main)
 
 
 async def call_all(calls: Sequence[Call], server: Server, lanes: int) -> dict[int, Told]:
@@ -224,112 +193,3 @@ def test_a_question_is_asked_again_only_where_it_certainly_did_not_happen(
     for call in calls:
         trips = [trip for trip in server.trips if call.number in trip.numbers]
         assert [trip.alone for trip in trips] in ([], [False], [False, True])
-
-
-async def test_a_question_that_comes_in_the_moment_in_which_a_lane_ends_is_asked() -> None:
-    gate = asyncio.get_running_loop().create_future()
-    asked = asyncio.Event()
-
-    async def ask(numbers: Sequence[int], *, alone: bool) -> list[int]:
-        assert not alone
-        asked.set()
-        await gate
-        return list(numbers)
-
-    batches: Batches[int, int] = Batches(ask, MOST, 1, PATIENCE)
-    first = asyncio.create_task(batches.submit(1))
-    await asked.wait()
-
-    async def another() -> int:
-        await gate  # goes on right behind the lane, which has seen that nobody waits
-        return await batches.submit(2)
-
-    second = asyncio.create_task(another())
-    await asyncio.sleep(0)
-    gate.set_result(None)
-    async with asyncio.timeout(10):
-        assert [await first, await second] == [1, 2]
-
-
-async def test_one_that_is_held_up_holds_up_nobody_else() -> None:
-    free = asyncio.Event()
-
-    async def ask(numbers: Sequence[int], *, alone: bool) -> list[int]:
-        if 0 in numbers:
-            if not alone:
-                raise ContendedError("held")
-            await free.wait()
-        return list(numbers)
-
-    batches: Batches[int, int] = Batches(ask, 50, 1, PATIENCE)
-    held = asyncio.create_task(batches.submit(0))
-    others = await asyncio.gather(*(batches.submit(number) for number in range(1, 50)))
-    later = await batches.submit(50)
-
-    assert (others, later) == (list(range(1, 50)), 50)
-    assert not held.done()
-    free.set()
-    assert await held == 0
-    await batches.drained()
-
-
-async def test_a_batch_takes_in_questions_until_it_is_heavy_enough() -> None:
-    trips: list[list[int]] = []
-
-    async def ask(weights: Sequence[int], *, alone: bool) -> list[int]:
-        assert not alone
-        trips.append(list(weights))
-        await asyncio.sleep(0)
-        return list(weights)
-
-    batches: Batches[int, int] = Batches(ask, 10, 1, PATIENCE, weight=lambda weight: weight)
-    sent = [1, 3, 3, 3, 3, 50, 9, 9, 1]
-    assert await asyncio.gather(*map(batches.submit, sent)) == sent
-
-    assert trips == [[1, 3, 3, 3], [3, 50], [9, 9], [1]]
-
-
-async def test_an_error_that_nobody_waits_for_is_no_noise() -> None:
-    asked = asyncio.Event()
-    gate = asyncio.Event()
-
-    async def ask(_: Sequence[int], *, alone: bool) -> list[int]:
-        asked.set()
-        await gate.wait()
-        raise OwnError(alone)
-
-    batches: Batches[int, int] = Batches(ask, MOST, 1, PATIENCE)
-    caller = asyncio.create_task(batches.submit(1))
-    await asked.wait()
-    caller.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
-    gate.set()
-    await batches.drained()
-
-
-async def test_a_fault_of_a_lane_costs_no_lane() -> None:
-    async def ask(weights: Sequence[int], *, alone: bool) -> list[int]:
-        assert not alone
-        return list(weights)
-
-    def weigh(weight: int) -> int:
-        if weight < 0:
-            raise OwnError(weight)
-        return weight
-
-    batches: Batches[int, int] = Batches(ask, 10, 1, PATIENCE, weigh)
-    caught: list[BaseException | None] = []
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: caught.append(context.get("exception")))
-
-    dropped = asyncio.create_task(batches.submit(-1))
-    await asyncio.sleep(0)
-    await batches.drained()
-    answer = await batches.submit(1)
-    dropped.cancel()
-    await asyncio.wait([dropped])
-    gc.collect()
-
-    assert answer == 1
-    assert [str(each) for each in caught] == ["-1"], "it is told to whoever reads the log"

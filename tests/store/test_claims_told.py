@@ -9,7 +9,15 @@ from liquidation.core.model import ClaimEvent, ClaimState, Standing, Verdict
 from liquidation.store.base import Store
 from liquidation.store.records import LEASE_RAN_OUT
 from tests.clocks import Clock
-from tests.store.claiming import LEASE_S, accept_all, begin, begin_request, granted, refuse
+from tests.store.claiming import (
+    LEASE_S,
+    accept,
+    accept_all,
+    begin,
+    begin_request,
+    granted,
+    refuse,
+)
 from tests.store.snapshots import snapshot
 
 
@@ -27,6 +35,30 @@ async def test_a_known_request_gets_the_decision_that_granted_it(store: Store) -
     assert (again.known, again.decision_id) == (True, first.decision_id)
     # Its positions are those of the claim.
     assert again.verdict == replace(first.verdict, account_id="account-1", positions=())
+
+
+async def test_a_request_that_got_its_claim_before_stores_nothing_again(store: Store) -> None:
+    await begin(store, begin_request("r-1", snapshot(1, revision=2)))
+
+    again = await begin(store, begin_request("r-1", snapshot(1, revision=3)))
+
+    assert (again.known, again.put) == (True, None)
+    assert await store.get(1) == snapshot(1, revision=2)
+
+
+async def test_a_lease_that_ran_out_is_told_once_also_where_its_request_comes_again(
+    store: Store, clock: Clock
+) -> None:
+    """By that request, or else by what looks for such leases in the background."""
+    claim = granted(await begin(store, begin_request("r-1")))
+    clock.advance(LEASE_S)
+
+    again = await begin(store, begin_request("r-1"))
+
+    assert again.known
+    assert granted(again).state is ClaimState.EXPIRED
+    told = [*again.expired, *await store.expire(10)]
+    assert [each.claim_id for each in told] == [claim.claim_id]
 
 
 async def test_numbers_that_a_decision_lacks_stay_unknown(store: Store) -> None:
@@ -72,6 +104,50 @@ async def test_the_rules_see_what_was_settled_on_the_account_of_a_snapshot_sent(
 
     assert begun.standing is not None
     assert begun.standing.last_completed_revision == 1
+
+
+async def test_a_claim_in_process_is_told_before_what_else_is_against_another(
+    store: Store,
+) -> None:
+    claim = granted(await begin(store))
+
+    def slot_first(standing: Standing) -> Verdict:
+        return accept(standing) if standing.active_claim else refuse(standing)
+
+    begun = await begin(store, begin_request(), slot_first)
+
+    assert begun.claim is None
+    assert begun.verdict.refusal is not None
+    assert begun.verdict.refusal.values == {"claim_id": claim.claim_id}
+
+
+async def test_the_rules_see_that_a_liquidator_is_in_liquidation_where_the_other_is_not_known(
+    store: Store,
+) -> None:
+    await store.put([snapshot(3, account_id="liquidator-1")])
+
+    begun = await begin(store, begin_request(liquidation_id=99))
+
+    assert begun.standing == Standing(liquidator_in_liquidation=True)
+
+
+async def test_rules_that_fail_do_so_for_the_caller_whose_request_it_is_alone(
+    store: Store,
+) -> None:
+    failure = LookupError("no such rule")
+
+    def fail(_: Standing) -> Verdict:
+        raise failure
+
+    one, other = await asyncio.gather(
+        begin(store, begin_request(liquidation_id=1), fail),
+        begin(store, begin_request(liquidation_id=2)),
+        return_exceptions=True,
+    )
+
+    assert one is failure
+    assert not isinstance(other, BaseException)
+    assert granted(other).account_id == "account-2"
 
 
 async def test_of_many_at_once_each_that_is_refused_is_told_who_holds_the_account(

@@ -1,6 +1,5 @@
 """Moving a store from SQLite to PostgreSQL: all of it, as it was."""
 
-import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +20,6 @@ from tests.store.moving import (
     in_postgres,
     in_sqlite,
     moved,
-    set_up,
 )
 from tests.store.server_clock import ServerClock
 
@@ -30,18 +28,6 @@ from tests.store.server_clock import ServerClock
 def clock() -> Clock:
     """The clock of the file's host."""
     return Clock()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """The file."""
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
-def target(postgres_database: str) -> str:
-    """A database with the tables, and with nothing in them."""
-    return asyncio.run(set_up(postgres_database))
 
 
 async def test_all_that_a_caller_can_learn_is_the_same_after_the_move(

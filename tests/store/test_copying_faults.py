@@ -17,25 +17,13 @@ from liquidation.store.sqlite_source import InUseError, SourceError
 from tests.clocks import Clock
 from tests.postgres.proxy import Proxy
 from tests.postgres.server import at_port
-from tests.store.moving import claimed, connected, contents, fill, in_sqlite, moved, set_up, trigger
+from tests.store.moving import claimed, connected, contents, fill, in_sqlite, moved, trigger
 
 
 @pytest.fixture
 def clock() -> Clock:
     """The clock of the file's host."""
     return Clock()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """The file."""
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
-def target(postgres_database: str) -> str:
-    """A database with the tables, and with nothing in them."""
-    return asyncio.run(set_up(postgres_database))
 
 
 USER = """

@@ -1,6 +1,5 @@
 """What a move sets on its connection to the target, and for how long."""
 
-import asyncio
 from pathlib import Path
 
 import psycopg
@@ -8,25 +7,13 @@ import pytest
 
 from liquidation.store.copying import CopyError, copy
 from tests.clocks import Clock
-from tests.store.moving import connected, fill, in_sqlite, moved, set_up, trigger
+from tests.store.moving import connected, fill, in_sqlite, moved, trigger
 
 
 @pytest.fixture
 def clock() -> Clock:
     """The clock of the file's host."""
     return Clock()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """The file."""
-    return tmp_path / "store.db"
-
-
-@pytest.fixture
-def target(postgres_database: str) -> str:
-    """A database with the tables, and with nothing in them."""
-    return asyncio.run(set_up(postgres_database))
 
 
 async def test_what_is_set_for_the_move_holds_for_the_move_alone(

@@ -71,6 +71,8 @@ async def test_one_call_may_put_a_liquidation_twice(store: Store) -> None:
     results = await store.put([snapshot(revision=1), snapshot(revision=3), snapshot(revision=2)])
 
     assert [result.applied for result in results] == [True, True, False]
+    assert [result.opened for result in results] == [True, False, False]
+    assert [result.closed for result in results] == [False, False, False]
     assert results[2].liquidation.revision == 3
 
 
@@ -196,6 +198,24 @@ async def test_many_put_at_once_and_each_gets_its_own_answer(store: Store) -> No
 
     assert [result[0].liquidation.liquidation_id for result in results] == list(range(1, 501))
     assert len((await store.page("", 0, 1000)).liquidations) == 500
+
+
+async def test_one_caller_s_mistake_does_not_refuse_what_another_puts_meanwhile(
+    store: Store,
+) -> None:
+    await store.put([snapshot(1)])
+    mistaken = [snapshot(7), snapshot(1, revision=2, account_id="account-2")]
+    sound = [snapshot(7, account_id="account-2")]
+
+    # Two that go at once first, so that those after them share a batch.
+    *_, first, second = await asyncio.gather(
+        *(store.put(each) for each in ([snapshot(50)], [snapshot(51)], mistaken, sound)),
+        return_exceptions=True,
+    )
+
+    assert isinstance(first, AccountMismatchError)
+    assert not isinstance(second, BaseException)
+    assert await store.get(7) == sound[0]
 
 
 async def test_of_many_that_race_to_open_exactly_one_does(open_store: OpenStore) -> None:

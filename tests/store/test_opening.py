@@ -75,7 +75,10 @@ async def test_a_database_that_cannot_be_reached_is_opened_and_does_not_answer()
     store = await open_store(NOWHERE, timeout_s=0.1, connections=1)
     try:
         assert isinstance(store, PostgresStore)
-        with pytest.raises(StoreUnavailableError) as unavailable:
+        assert store._database._pool.max_size == 1
+        with pytest.raises(
+            StoreUnavailableError, match=r"^no connection within 0\.095 s: "
+        ) as unavailable:
             await store.probe()
     finally:
         await store.aclose()

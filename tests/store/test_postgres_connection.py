@@ -1,6 +1,7 @@
 """Connections to PostgreSQL: what bounds them, what is told of them, and their sudden end."""
 
 import asyncio
+import logging
 from typing import Any
 
 import psycopg
@@ -172,3 +173,9 @@ def test_what_no_server_said_is_told_by_its_first_line() -> None:
     error = psycopg.OperationalError("the connection is lost\nand more\nand more")
 
     assert told_of(error) == "the connection is lost"
+
+
+def test_the_driver_says_nothing_of_its_own_where_nobody_listens() -> None:
+    handlers = logging.getLogger("psycopg").handlers
+
+    assert [type(each) for each in handlers] == [logging.NullHandler]

@@ -10,10 +10,8 @@ from liquidation.core.model import Standing, Verdict
 from liquidation.store.base import StandingQuery
 from liquidation.store.postgres import PostgresStore
 from tests.store.claiming import accept, begin, begin_request, granted, refuse
-from tests.store.opened import opened, rows
+from tests.store.opened import opened, rows, until_blocked
 from tests.store.snapshots import snapshot
-
-BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 @pytest.fixture
@@ -37,8 +35,7 @@ async def test_a_liquidation_that_another_account_got_meanwhile_is_seen_to_be_th
         await other.execute("LOCK TABLE claim")
         request = begin_request(snapshot=snapshot(7, account_id="account-1"))
         beginning = asyncio.create_task(begin(store, request, look))
-        while await rows(postgres_database, BLOCKED) == [(0,)]:
-            await asyncio.sleep(0.005)
+        await until_blocked(postgres_database, beginning)
         await rows(
             postgres_database,
             """

@@ -15,7 +15,7 @@ from liquidation.store.postgres import PostgresStore
 from liquidation.store.postgres_schema import NEWEST, PRIVILEGES, STEPS, Step, migrate
 from tests.postgres.server import HOST, PostgresServer, postgres
 from tests.store.claiming import begin, begin_request, granted
-from tests.store.opened import once_it_answers, opened, rows
+from tests.store.opened import once_it_answers, opened, rows, until_blocked
 from tests.store.snapshots import snapshot
 
 NEWER: Final = "INSERT INTO liquidation_schema (version, oldest_service) VALUES (%s, %s)"
@@ -209,7 +209,7 @@ async def test_a_connection_that_hangs_while_it_is_made_ready_is_given_up(
                 holder.execute("LOCK TABLE liquidation_schema")
                 async with opened(url, timeout_s=1.0) as store:
                     waiting = asyncio.create_task(store.put([snapshot(1)]))
-                    await _until_blocked(frozen.dsn(), 3)
+                    await until_blocked(frozen.dsn(), waiting, 3)
                     frozen.pause()
                     try:
                         with pytest.raises(StoreUnavailableError):
@@ -219,10 +219,3 @@ async def test_a_connection_that_hangs_while_it_is_made_ready_is_given_up(
                         frozen.resume()
         finally:
             postgres_server.drop_database(name)
-
-
-async def _until_blocked(dsn: str, sessions: int) -> None:
-    """Returns once so many sessions wait for a lock."""
-    blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    while await rows(dsn, blocked) != [(sessions,)]:
-        await asyncio.sleep(0.01)

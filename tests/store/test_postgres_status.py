@@ -236,9 +236,58 @@ async def test_rows_that_take_too_long_to_count_are_not_counted(
     assert found == (None, "it takes longer than 20ms")
 
 
+# What is asked of a database finds what is here before what PostgreSQL has of that name.
+BEFORE = "SET search_path = testing, pg_catalog, public"
+
+
+async def test_every_standby_is_told_by_its_name_and_states(postgres_database: str) -> None:
+    async with connected(postgres_database) as connection:
+        await connection.execute("CREATE SCHEMA testing")
+        await connection.execute(
+            """
+            CREATE VIEW testing.pg_stat_replication AS
+            SELECT * FROM (VALUES ('two', 'streaming', 'quorum'), ('one', NULL, NULL))
+                AS standby (application_name, state, sync_state)
+            """
+        )
+        await connection.execute(BEFORE)
+        found = await look(connection)
+
+    assert found.standbys == (Standby("one", "", ""), Standby("two", "streaming", "quorum"))
+
+
+async def test_the_counting_of_rows_is_bounded(postgres_database: str) -> None:
+    await set_up(postgres_database)
+    async with connected(postgres_database) as connection:
+        await connection.execute("CREATE SCHEMA testing")
+        await connection.execute("CREATE TABLE testing.bounds (bound text)")
+        await connection.execute(
+            """
+            CREATE FUNCTION testing.clock_timestamp() RETURNS timestamptz VOLATILE LANGUAGE sql AS
+                $$
+                    INSERT INTO testing.bounds VALUES (current_setting('statement_timeout'));
+                    SELECT now()
+                $$
+            """
+        )
+        await connection.execute(BEFORE)
+        found = await look(connection)
+        bounds = await (await connection.execute("SELECT bound FROM bounds")).fetchall()
+
+    assert found.holds == Holdings(0, 0, 0, 0, 0, 0, 0, None)
+    assert set(bounds) == {("20s",)}
+
+
 def test_a_script_says_from_where_it_leads_to_where() -> None:
     assert script(SchemaState(0)).startswith(
         f"-- The schema of the liquidation service: from version 0 to {NEWEST},"
         " all of it or nothing.\n"
     )
     assert script(SchemaState(NEWEST)) == ""
+
+
+def test_a_script_waits_a_little_for_whoever_migrates_in_any_version() -> None:
+    assert (
+        "\nBEGIN;\nSET LOCAL lock_timeout = '5s';\nSELECT pg_advisory_xact_lock(1818849653);\n"
+        in (script(SchemaState(0)))
+    )
