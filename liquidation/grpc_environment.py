@@ -6,9 +6,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-__all__ = ["EXPERIMENTS", "prepare"]
+__all__ = ["EXPERIMENTS", "VERBOSITY", "prepare"]
 
 EXPERIMENTS: Final = "GRPC_EXPERIMENTS"
+VERBOSITY: Final = "GRPC_VERBOSITY"
 # With gRPC's own threads listening, an answer passes through several of them. With this experiment
 # off it is sent by the thread that made it: some 4 context switches a call in place of 10, and an
 # empty call at one in flight takes 0.7 of the time (bench/README.md). It is no documented switch.
@@ -16,10 +17,13 @@ _LISTENER: Final = "event_engine_listener"
 
 
 def prepare() -> None:
-    """Sets what makes calls cheaper; to be called before gRPC is imported.
+    """Sets what makes calls cheaper, and keeps gRPC quiet; to be called before it is imported.
 
     What the environment says already stays, and a gRPC that does not know the switch is left alone.
     """
+    # It writes a line to stderr for each call with too many headers, and for each handshake that
+    # failed, and its threads wait where nobody reads those: any caller could stop the server.
+    os.environ.setdefault(VERBOSITY, "NONE")
     if EXPERIMENTS not in os.environ and _is_known(_LISTENER):
         os.environ[EXPERIMENTS] = f"-{_LISTENER}"
 

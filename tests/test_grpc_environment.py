@@ -8,25 +8,29 @@ from pathlib import Path
 import pytest
 
 from liquidation import grpc_environment
-from liquidation.grpc_environment import EXPERIMENTS, prepare
+from liquidation.grpc_environment import EXPERIMENTS, VERBOSITY, prepare
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_the_listener_is_turned_off_where_grpc_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(EXPERIMENTS, raising=False)
+    monkeypatch.delenv(VERBOSITY, raising=False)
 
     prepare()
 
     assert os.environ[EXPERIMENTS] == "-event_engine_listener"
+    assert os.environ[VERBOSITY] == "NONE"
 
 
 def test_what_an_operator_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(EXPERIMENTS, "")
+    monkeypatch.setenv(VERBOSITY, "INFO")
 
     prepare()
 
     assert os.environ[EXPERIMENTS] == ""
+    assert os.environ[VERBOSITY] == "INFO"
 
 
 def test_a_grpc_that_does_not_know_the_switch_is_left_alone(
