@@ -16,9 +16,10 @@ from liquidation.settings import Settings
 __all__ = ["bound", "server_of"]
 
 _MS: Final = 1000
-# A request over the service's own limit gets -1005 and its log line; only one that is several times
-# larger is cut off by gRPC itself.
-_TRANSPORT_FACTOR: Final = 4
+# A request over the service's own limit gets -1005 and its log line; only one that is far larger is
+# cut off by gRPC itself. What gRPC reads and inflates before anybody is asked is as much: others
+# wait for that, and it is held for a caller who keeps the end back.
+_TRANSPORT_FACTOR: Final = 2
 # Calls that have come and that the event loop has not taken up. Beyond gRPC's own default of 1000
 # it cancels calls by chance, and where somebody floods it with calls, those of others too. A call
 # that was taken back counts until it is taken up, and holds some 45 KiB until then.

@@ -14,7 +14,7 @@ from liquidation.core.model import Defect, Tier
 from liquidation.core.numbers import plain
 from liquidation.core.policy import MAX_BATCH, RULE_NAMES, Mode, Policy
 from liquidation.core.texts import Sent
-from liquidation.desk import TURN, Answer, Asked, Desk
+from liquidation.desk import Answer, Asked, Desk, turn_of
 from liquidation.failures import FAULT
 from liquidation.logs.lines import Call
 from liquidation.service import refusals, rpc, wire
@@ -127,15 +127,14 @@ class _RulesServicer:
         if unknown and self._in_force().mode("known_fields") is Mode.ENFORCE:
             return await self._check_one(wire.unreadable(data, unknown_fields=unknown), arrival)
         clean = not wire.unknown_fields(batch)
+        requests = [_beside(unknown, wire.sent(each, clean=clean)) for each in batch.requests]
         with self._door.guard.admit() as admission:
-            answers = await self._desk.check_all(
-                [_beside(unknown, wire.sent(each, clean=clean)) for each in batch.requests],
-                arrival.call,
-                self._door.admits(arrival, admission),
-            )
+            admit = self._door.admits(arrival, admission)
+            answers = await self._desk.check_all(requests, arrival.call, admit)
         response = rules_service_pb2.BatchCheckClaimsResponse()
+        size = turn_of(requests)
         for count, answer in enumerate(answers):
-            if count % TURN == 0 and len(answers) > TURN:
+            if count % size == 0 and len(answers) > size:
                 await self._desk.turn()
             _fill_result(response.results.add(), answer)
         return response.SerializeToString()

@@ -13,7 +13,7 @@ from tests.hostile.siege import Plan, Seen, besiege
 
 _HEAD = (
     f"{'attack':22} {'before':>7} {'peak':>7} {'after':>7} {'allowed':>8} {'files':>9}"
-    f" {'p99 quiet':>10} {'attacked':>9} {'ratio':>6}  what the attacker got"
+    f" {'p99 quiet':>10} {'busy':>9} {'attacked':>10} {'ratio':>7}  what the attacker got"
 )
 
 
@@ -50,7 +50,8 @@ def _row(seen: Seen) -> str:
     return (
         f"{seen.attack.name:22} {seen.before:7.0f} {seen.peak:7.0f} {seen.after:7.0f}"
         f" {seen.attack.grows_mib:+8} {seen.files[0]:4}-{seen.files[1]:<4}"
-        f" {seen.quiet * 1000:7.2f} ms {seen.attacked * 1000:6.2f} ms {seen.ratio:6.2f}  {got}"
+        f" {seen.quiet * 1000:7.2f} ms {seen.busy * 1000:6.2f} ms {seen.attacked * 1000:7.2f} ms"
+        f" {seen.ratio:7.2f}  {got}"
     )
 
 

@@ -5,7 +5,8 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import grpc
@@ -17,6 +18,10 @@ from tests.processes import ROOT, Process
 from tests.sidecars import dial
 
 __all__ = ["Plan", "Seen", "besiege"]
+
+# What an attack takes of the machine, whatever comes of it: a thread that reads what the attacker
+# sends, and the attacker, with what nobody else wants.
+_COMPUTING = ((), ("nice", "-n", "19"))
 
 
 @dataclass(frozen=True)
@@ -40,13 +45,16 @@ class Seen:
     peak: float
     after: float
     files: tuple[int, int]
+    # How long others wait at the 99th percentile: in quiet, beside processes that only compute, and
+    # while it is attacked.
     quiet: float
+    busy: float
     attacked: float
     errors: Counter[str]
 
     @property
     def ratio(self) -> float:
-        """How many times as long others wait, at the 99th percentile."""
+        """How many times as long as in quiet others wait."""
         return self.attacked / self.quiet
 
     def broken(self) -> list[str]:
@@ -71,6 +79,7 @@ async def besiege(process: Process, attack: Attack, plan: Plan) -> Seen:
     pid = process.popen.pid
     errors: Counter[str] = Counter()
     quiet: list[float] = []
+    busy: list[float] = []
     attacked: list[float] = []
     got = Got()
     async with dial(process.address) as channel:
@@ -84,6 +93,8 @@ async def besiege(process: Process, attack: Attack, plan: Plan) -> Seen:
             output, _ = await attacker.communicate(b"")
             got.update(json.loads(output))
             quiet += await _measured(channel, plan.quiet_s, errors)
+        async with _computing():
+            busy += await _measured(channel, plan.quiet_s, errors)
         return Seen(
             attack,
             got,
@@ -92,9 +103,23 @@ async def besiege(process: Process, attack: Attack, plan: Plan) -> Seen:
             resident_mib(pid),
             (files, descriptors(pid)),
             _p99(quiet),
+            _p99(busy),
             _p99(attacked),
             errors,
         )
+
+
+@asynccontextmanager
+async def _computing() -> AsyncIterator[None]:
+    """While the block runs, other processes compute as hard as they can."""
+    endless = (sys.executable, "-c", "while True: pass")
+    begun = [await asyncio.create_subprocess_exec(*nice, *endless) for nice in _COMPUTING]
+    try:
+        yield
+    finally:
+        for each in begun:
+            each.kill()
+            await each.wait()
 
 
 async def _begun(address: str, attack: Attack, plan: Plan) -> asyncio.subprocess.Process:

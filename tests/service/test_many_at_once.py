@@ -152,8 +152,9 @@ async def test_a_call_beyond_the_limit_is_refused_with_a_time_to_wait(tmp_path: 
         await server.check(item(1))
 
 
+@pytest.mark.parametrize(("explain", "parts"), [(False, 4), (True, 13)], ids=["plain", "explained"])
 async def test_of_many_batches_one_goes_on_in_each_turn_of_the_loop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, explain: bool, parts: int
 ) -> None:
     """So whoever asks for little meanwhile waits for a part of one batch, and not of all."""
     loop = asyncio.get_running_loop()
@@ -172,12 +173,13 @@ async def test_of_many_batches_one_goes_on_in_each_turn_of_the_loop(
 
     monkeypatch.setattr(Desk, "turn", turn)
     batch = rules_service_pb2.BatchCheckClaimsRequest(requests=map(item, range(1, 101)))
+    batch.requests[50].explain = explain
     async with running(tmp_path) as server:
         count()
         await asyncio.gather(*(server.call(BATCH, batch) for _ in range(10)))
 
-    # Decided in four turns, and answered in four.
-    assert len(begun) == 10 * (4 + 4)
+    # Decided in so many turns, and answered in as many.
+    assert len(begun) == 10 * 2 * parts
     assert len(set(begun)) == len(begun)
 
 
