@@ -1,10 +1,12 @@
 """Fixtures that many tests share."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from tests.logs.logged import log_of_real_requests
 from tests.sidecars import Running, running
 
 pytest_plugins = ["tests.postgres.plugin"]
@@ -13,7 +15,9 @@ pytest_plugins = ["tests.postgres.plugin"]
 _LONG = {
     "test_against_oracle.py",
     "test_bench.py",
+    "test_calls.py",
     "test_failover.py",
+    "test_native.py",
     "test_rolling.py",
     "test_torture.py",
 }
@@ -29,3 +33,9 @@ async def server(tmp_path: Path) -> AsyncIterator[Running]:
     """A real server under the built-in rules, with an empty store."""
     async with running(tmp_path) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def real_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log of a server that was sent every real request; to be read alone."""
+    return asyncio.run(log_of_real_requests(tmp_path_factory.mktemp("real")))

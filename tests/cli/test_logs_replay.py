@@ -3,13 +3,14 @@
 import gzip
 import json
 import re
+import shutil
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from tests.cli.commands import in_a_process, on_a_terminal, run
-from tests.logs.logged import log_of_real_requests, replayed, rewritten
+from tests.logs.logged import replayed, rewritten
 from tests.logs.test_replay import CANDIDATE, unnamed
 
 CANDIDATE_FILE = """
@@ -21,8 +22,8 @@ high.min_claim_notional = 10000
 
 
 @pytest.fixture
-async def log(tmp_path: Path) -> Path:
-    return await log_of_real_requests(tmp_path)
+def log(real_log: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(real_log, tmp_path))
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import in_a_process, run
-from tests.logs.logged import log_of_real_requests
 from tests.logs.test_report import many_codes
 
 # The most memory of the command itself, in KiB; what getrusage tells counts the process that
@@ -51,10 +50,8 @@ def test_a_page_can_go_to_standard_output(log: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
 
 
-async def test_the_log_of_a_server_is_told_whole(tmp_path: Path) -> None:
-    log = await log_of_real_requests(tmp_path)
-
-    text = run("logs", "report", str(log), "-o", "-").stdout
+def test_the_log_of_a_server_is_told_whole(real_log: Path) -> None:
+    text = run("logs", "report", str(real_log), "-o", "-").stdout
 
     assert '<dt>Decisions</dt><dd class="value ">248</dd>' in text
     assert "Every line from the first to the last is there." in text
