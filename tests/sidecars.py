@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,9 +28,10 @@ from liquidation.v1 import (
     liquidation_service_pb2,
     rules_service_pb2,
 )
+from tests import samples
 from tests.logs.schema import problems_of_log
 
-__all__ = ["Refused", "Running", "details_of", "dial", "health", "running"]
+__all__ = ["Refused", "Running", "details_of", "dial", "health", "held_up", "running"]
 
 _SERVICES = {
     service.name: service
@@ -160,6 +162,23 @@ def health(channel: Any, service: str) -> Any:
     """The health of a service, as it changes."""
     stub: Any = health_pb2_grpc.HealthStub(channel)
     return stub.Watch(health_pb2.HealthCheckRequest(service=service))
+
+
+@asynccontextmanager
+async def held_up(server: Running) -> AsyncIterator[None]:
+    """Meanwhile one call is in progress: a put, which waits for another writer of the store."""
+    snapshot = samples.snapshot(samples.low())
+    put = liquidation_service_pb2.PutLiquidationRequest(liquidation=snapshot)
+    store = server.log_file.with_name("store.db")
+    with closing(sqlite3.connect(store, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        held = asyncio.create_task(server.call("LiquidationService.PutLiquidation", put))
+        ask = server.channel.unary_unary("/liquidation.v1.LiquidationRulesService/GetRules")
+        while await ask(b"").code() is grpc.StatusCode.OK:
+            pass
+        yield
+        other.execute("ROLLBACK")
+    await held
 
 
 @asynccontextmanager

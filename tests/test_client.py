@@ -41,7 +41,7 @@ from liquidation.values import (
     Tier,
 )
 from tests import samples
-from tests.sidecars import Running, running
+from tests.sidecars import Running, held_up, running
 
 LOW = Liquidation(
     liquidation_id=101,
@@ -501,19 +501,13 @@ async def test_claims_are_listed_over_all_pages_newest_first(ask: Face) -> None:
 async def test_more_calls_than_the_server_takes_are_told_to_wait(tmp_path: Path) -> None:
     policy = Policy(limits=Limits(max_concurrent_calls=1))
 
-    async def held() -> AsyncIterator[ClaimRequest]:
-        yield ClaimRequest(ALL, LOW)
-        await asyncio.Event().wait()
-
     async with (
         running(tmp_path, policy) as server,
         AsyncLiquidationClient(server.address) as client,
+        held_up(server),
     ):
-        stream = client.stream_check_claims(held())
-        await anext(stream)
         with pytest.raises(LiquidationRefused) as refused:
             await client.check_claim(ALL, LOW)
-        await stream.aclose()  # type: ignore[attr-defined]
 
     assert refused.value.code == -1003
     assert refused.value.grpc_code is grpc.StatusCode.RESOURCE_EXHAUSTED

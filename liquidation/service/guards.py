@@ -26,8 +26,9 @@ _BEARER: Final = re.compile(r"bearer +([!-~]+)", re.IGNORECASE)
 class Guard:
     """Looks at keys and rates, and counts the calls in progress.
 
-    A stream counts as one call from its first item on. Limits and keys are asked for each time,
-    since both change while the server runs. For one thread: that of the event loop.
+    A stream counts while some of its items are answered: whoever merely keeps one open takes no
+    place from others. Limits and keys are asked for each time, since both change while the server
+    runs. For one thread: that of the event loop.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Guard:
 
 
 class Admission:
-    """Whether a call may go on. One that was refused may ask again, and holds no place."""
+    """Whether a call may go on. One that was refused holds no place."""
 
     __slots__ = ("_guard", "granted")
 
@@ -112,19 +113,14 @@ class Admission:
         self.granted = False
 
     def __enter__(self) -> Self:
-        self.ask()
+        self.granted = self._guard.take()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.granted:
             self._guard.give_back()
 
-    def ask(self) -> Refusal | None:
-        """The refusal where the call is one too many now."""
-        self.granted = self.granted or self._guard.take()
-        return self.refusal
-
     @property
     def refusal(self) -> Refusal | None:
-        """What was answered when it was last asked."""
+        """The refusal where the call was one too many when it was entered."""
         return None if self.granted else TOO_MANY

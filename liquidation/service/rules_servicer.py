@@ -142,17 +142,17 @@ class _RulesServicer:
     async def stream_check_claims(
         self, requests: AsyncIterator[bytes], context: rpc.Context
     ) -> AsyncIterator[bytes]:
-        with self._door.guard.admit() as admission:
-            async for turn in self._door.turns(requests, context):
-                # Each time anew: a key may be revoked while its stream is open.
-                arrival = self._door.arrive("StreamCheckClaims", Permission.CHECK, context)
-                admission.ask()
-                if arrival.refusal is not None:
-                    answer = await self._check_one(wire.unreadable(turn[0]), arrival)
-                    await self._refuse(context, arrival, answer)
-                    return
-                for response in await self._answers(turn, arrival, admission):
-                    yield response.SerializeToString()
+        async for turn in self._door.turns(requests, context):
+            # Each time anew: a key may be revoked while its stream is open.
+            arrival = self._door.arrive("StreamCheckClaims", Permission.CHECK, context)
+            if arrival.refusal is not None:
+                answer = await self._check_one(wire.unreadable(turn[0]), arrival)
+                await self._refuse(context, arrival, answer)
+                return
+            with self._door.guard.admit() as admission:
+                responses = await self._answers(turn, arrival, admission)
+            for response in responses:
+                yield response.SerializeToString()
 
     async def _answers(
         self, turn: Sequence[bytes], arrival: Arrival, admission: Admission

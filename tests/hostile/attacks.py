@@ -51,7 +51,8 @@ ATTACKS: Final = (
     Attack(requests.unknown_methods, 200, 5000, f"{_LEFT}|UNIMPLEMENTED: Method not found!", 32),
     Attack(requests.wrong_headers, 1, 20, f"{_LEFT}|{_NOT_GRPC}", 32),
     Attack(streams.endless_stream, 20, 1000, _LEFT, 32),
-    Attack(streams.silent_streams, 200, 5000, f"{_LEFT}|{_TAKEN_BACK}", 128),
+    # As many as calls may be in progress at once.
+    Attack(streams.silent_streams, 1000, 5000, f"{_LEFT}|{_TAKEN_BACK}", 128),
     Attack(streams.unread_streams, 5, 100, _LEFT, 128),
     Attack(streams.unread_answers, 200, 1000, f"{_LEFT}|closed", 64),
     Attack(streams.unread_large_answers, 3, 500, f"{_LEFT}|RESOURCE_EXHAUSTED.*", 1280),

@@ -1,20 +1,22 @@
 """The ways to a server that wants API keys, and a server that takes no more calls."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import grpc
 import pytest
 
-from liquidation.v1 import rules_service_pb2
+from liquidation.v1.liquidation_service_pb2 import PutLiquidationRequest
 from tests.certificates import LOCAL, Authority
 from tests.cli.commands import run
 from tests.envoys import front
 from tests.interop.clients import Place
 from tests.processes import serving
+from tests.samples import low, snapshot
 
 
 @dataclass(frozen=True)
@@ -80,22 +82,30 @@ def envoy(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[Plac
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A server that takes one call at a time, and has it."""
-    directory = tmp_path_factory.mktemp("full")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Path]]:
+    """A server that takes one call at a time, and its store."""
+    directory = tmp_path_factory.mktemp("narrow")
     rules = directory / "rules.toml"
     rules.write_text('version = "default"\n[limits]\nmax_concurrent_calls = 1\n', encoding="utf-8")
+    told = ("--rules", str(rules), "--store", "sqlite:store.db", "--store-timeout", "10")
+    with serving(directory, *told) as process:
+        yield Place(process.address), directory / "store.db"
+
+
+@pytest.fixture
+def full(narrow: tuple[Place, Path]) -> Iterator[Place]:
+    """That server while it has its call: a put, which waits for another writer of the store."""
+    place, store = narrow
     with (
-        serving(directory, "--rules", str(rules)) as process,
-        grpc.insecure_channel(process.address) as channel,
+        closing(sqlite3.connect(store, isolation_level=None)) as other,
+        grpc.insecure_channel(place.target) as channel,
     ):
-        items: SimpleQueue[rules_service_pb2.StreamCheckClaimsRequest | None] = SimpleQueue()
-        call: Any = channel.stream_stream(
-            "/liquidation.v1.LiquidationRulesService/StreamCheckClaims",
-            request_serializer=rules_service_pb2.StreamCheckClaimsRequest.SerializeToString,
-        )(iter(items.get, None))
-        items.put(rules_service_pb2.StreamCheckClaimsRequest())
-        next(call)  # it is answered, so it is in progress
-        yield Place(process.address)
-        items.put(None)
-        assert list(call) == []
+        other.execute("BEGIN IMMEDIATE")
+        put: Any = channel.unary_unary("/liquidation.v1.LiquidationService/PutLiquidation")
+        ask: Any = channel.unary_unary("/liquidation.v1.LiquidationRulesService/GetRules")
+        held = put.future(PutLiquidationRequest(liquidation=snapshot(low())).SerializeToString())
+        while ask.future(b"").code() is grpc.StatusCode.OK:
+            pass
+        yield place
+        other.execute("ROLLBACK")
+        assert held.code() is grpc.StatusCode.OK

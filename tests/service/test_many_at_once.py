@@ -13,7 +13,7 @@ from liquidation.desk import Answer, Asked, Desk
 from liquidation.service import turns
 from liquidation.v1 import rules_service_pb2
 from tests import samples
-from tests.sidecars import Refused, Running, details_of, running
+from tests.sidecars import Refused, Running, details_of, held_up, running
 
 BATCH = "LiquidationRulesService.BatchCheckClaims"
 STREAM = "/liquidation.v1.LiquidationRulesService/StreamCheckClaims"
@@ -29,6 +29,10 @@ def item(number: int) -> rules_service_pb2.CheckClaimRequest:
             {"ratio_qty_request": ratio, "liquidation_id": number}, {"liquidation_id": number}
         )
     )
+
+
+def streamed_item(number: int) -> bytes:
+    return rules_service_pb2.StreamCheckClaimsRequest(request=item(number)).SerializeToString()
 
 
 def code_of(result: rules_service_pb2.CheckClaimResult) -> int:
@@ -129,27 +133,41 @@ async def test_a_stream_answers_each_message_before_the_next_is_sent(server: Run
 async def test_a_call_beyond_the_limit_is_refused_with_a_time_to_wait(tmp_path: Path) -> None:
     policy = replace(Policy(), limits=Limits(max_concurrent_calls=1))
     async with running(tmp_path, policy) as server:
-        holding = server.channel.stream_stream(STREAM)()
-        await holding.write(
-            rules_service_pb2.StreamCheckClaimsRequest(request=item(1)).SerializeToString()
-        )
-        await holding.read()
-
-        refused = await server.refused(item(1))
-        also = await server.refused(
-            rules_service_pb2.GetRulesRequest(), "LiquidationRulesService.GetRules"
-        )
+        async with held_up(server):
+            refused = await server.refused(item(1))
+            also = await server.refused(
+                rules_service_pb2.GetRulesRequest(), "LiquidationRulesService.GetRules"
+            )
+            streamed = await server.channel.stream_stream(STREAM)([streamed_item(1)]).read()
 
         assert (refused.code, also.code) == (-1003, -1003)
+        result = rules_service_pb2.StreamCheckClaimsResponse.FromString(streamed).result
+        assert details_of(result.refused).error.code == -1003
         assert refused.grpc_code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert refused.message == "Rate limit exceed."
         assert refused.details is not None
         assert refused.details.retry.retry_delay.ToSeconds() == 1
-        lines = await server.lines(count=2)
-        assert [line["code"] for line in lines] == [0, -1003]
-        await holding.done_writing()
-        assert await holding.read() is grpc.aio.EOF
+        assert [line["code"] for line in await server.lines(count=2)] == [-1003, -1003]
         await server.check(item(1))
+
+
+async def test_streams_that_wait_for_their_callers_take_no_place_from_others(
+    tmp_path: Path,
+) -> None:
+    policy = replace(Policy(), limits=Limits(max_concurrent_calls=1))
+    async with running(tmp_path, policy) as server:
+        silent = server.channel.stream_stream(STREAM)()
+        asking = server.channel.stream_stream(STREAM)()
+        for number in (1, 2, 4):
+            await asking.write(streamed_item(number))
+            await asking.read()
+
+        await server.check(item(1))
+
+        assert [line["code"] for line in await server.lines(count=4)] == [0] * 4
+        for each in (silent, asking):
+            await each.done_writing()
+            assert await each.read() is grpc.aio.EOF
 
 
 @pytest.mark.parametrize(("explain", "parts"), [(False, 4), (True, 13)], ids=["plain", "explained"])
