@@ -40,8 +40,12 @@ class Bystander:
 
     async def look(self) -> None:
         """Asks for health."""
-        response = await self._health.Check(health_pb2.HealthCheckRequest(), timeout=_PATIENCE_S)
-        assert response.status == health_pb2.HealthCheckResponse.SERVING, response
+        call = self._health.Check(health_pb2.HealthCheckRequest(), timeout=_PATIENCE_S)
+        response = await call
+        assert response.status == health_pb2.HealthCheckResponse.SERVING, (
+            response,
+            await call.trailing_metadata(),
+        )
 
     async def go_on(self, ended: asyncio.Event) -> None:
         """Calls until it is told to end."""
