@@ -5,8 +5,9 @@ line: a store that does not answer, a fault of our own and a caller who went awa
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final, NamedTuple
 
 from liquidation.core.decide import assemble, decide
@@ -50,9 +51,9 @@ class Asked(NamedTuple):
     fault: Exception | None = None
 
 
-def turn_of(requests: Sequence[Sent]) -> int:
-    """How many requests of one call are decided, or answered, before other calls get their turn."""
-    return _EXPLAINED_TURN if any(each.explain for each in requests) else TURN
+def turn_of(*, explained: bool) -> int:
+    """How many requests of one call are read, decided or answered before others get their turn."""
+    return _EXPLAINED_TURN if explained else TURN
 
 
 def _admit_all(_: Sent) -> Refusal | None:
@@ -96,34 +97,33 @@ class Desk:
         return await self._check(works, asked)
 
     async def check_all(
-        self, requests: Sequence[Sent], call: Call, admit: Admit = _admit_all
+        self, requests: Iterator[Sent], many: int, size: int, call: Call, admit: Admit = _admit_all
     ) -> list[Answer]:
-        """The answers to the many requests of one call, in order; see `check_together`.
+        """The answers to the `many` requests of one call, in order; see `check_together`.
+
+        They are taken from `requests`, and decided, `size` in a turn: to read them all takes long.
 
         Raises:
             asyncio.CancelledError: the caller is gone; what was not decided is logged as such.
         """
         answers: list[Answer] = []
         store_refusal: Refusal | None = None
-        begun = 0
-        size = turn_of(requests)
         try:
-            while begun < len(requests):
-                if len(requests) > size:
+            for _ in range(0, many, size):
+                if many > size:
                     await self.turn()
                 abandoned = call.abandoned()
-                turn = requests[begun : begun + size]
+                turn = islice(requests, size)
                 asked = [Asked(each, call, admit, abandoned) for each in turn]
                 works = [self._take_up(each) for each in asked]
                 for work in works:
                     # A store that did not answer is waited for once a call, not once a turn.
                     work.store_refusal = store_refusal
-                begun += len(turn)
                 answers += await self._check(works, asked)
                 if any(work.store_refusal is STORE_NOT_REACHED for work in works):
                     store_refusal = STORE_NOT_REACHED
         except asyncio.CancelledError:
-            for each in requests[begun:]:
+            for each in requests:
                 self._refuse(self._work(each), call, ABANDONED)
             raise
         return answers

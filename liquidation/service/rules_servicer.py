@@ -127,12 +127,12 @@ class _RulesServicer:
         if unknown and self._in_force().mode("known_fields") is Mode.ENFORCE:
             return await self._check_one(wire.unreadable(data, unknown_fields=unknown), arrival)
         clean = not wire.unknown_fields(batch)
-        requests = [_beside(unknown, wire.sent(each, clean=clean)) for each in batch.requests]
+        requests = (_beside(unknown, wire.sent(each, clean=clean)) for each in batch.requests)
+        many, size = len(batch.requests), turn_of(explained=any(r.explain for r in batch.requests))
         with self._door.guard.admit() as admission:
             admit = self._door.admits(arrival, admission)
-            answers = await self._desk.check_all(requests, arrival.call, admit)
+            answers = await self._desk.check_all(requests, many, size, arrival.call, admit)
         response = rules_service_pb2.BatchCheckClaimsResponse()
-        size = turn_of(requests)
         for count, answer in enumerate(answers):
             if count % size == 0 and len(answers) > size:
                 await self._desk.turn()

@@ -1,16 +1,19 @@
 """Batches and streams: every item answered, in order, whatever the others are."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
 from liquidation.core.policy import Limits, Policy
+from liquidation.core.texts import Sent
 from liquidation.desk import Answer, Asked, Desk
-from liquidation.service import turns
+from liquidation.service import turns, wire
 from liquidation.v1 import rules_service_pb2
 from tests import samples
 from tests.sidecars import Refused, Running, details_of, held_up, running
@@ -178,11 +181,16 @@ async def test_of_many_batches_one_goes_on_in_each_turn_of_the_loop(
     loop = asyncio.get_running_loop()
     turn_of_loop = 0
     begun: list[int] = []
-    real = Desk.turn
+    read: Counter[int] = Counter()
+    real, real_sent = Desk.turn, wire.sent
 
     async def turn(self: Desk) -> None:
         await real(self)
         begun.append(turn_of_loop)
+
+    def sent(*told: Any, **more: Any) -> Sent:
+        read[turn_of_loop] += 1
+        return real_sent(*told, **more)
 
     def count() -> None:
         nonlocal turn_of_loop
@@ -190,15 +198,18 @@ async def test_of_many_batches_one_goes_on_in_each_turn_of_the_loop(
         loop.call_soon(count)
 
     monkeypatch.setattr(Desk, "turn", turn)
+    monkeypatch.setattr(wire, "sent", sent)
     batch = rules_service_pb2.BatchCheckClaimsRequest(requests=map(item, range(1, 101)))
     batch.requests[50].explain = explain
     async with running(tmp_path) as server:
         count()
         await asyncio.gather(*(server.call(BATCH, batch) for _ in range(10)))
 
-    # Decided in so many turns, and answered in as many.
+    # Read and decided in so many turns, and answered in as many.
     assert len(begun) == 10 * 2 * parts
     assert len(set(begun)) == len(begun)
+    assert len(read) == 10 * parts
+    assert max(read.values()) == (8 if explain else 32)
 
 
 async def test_calls_that_are_decided_together_each_have_their_own_answer_and_line(
