@@ -1,8 +1,8 @@
 """The ways to a server that wants API keys, and a server that takes no more calls."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from liquidation.v1.liquidation_service_pb2 import PutLiquidationRequest
 from tests.certificates import LOCAL, Authority
 from tests.cli.commands import run
 from tests.envoys import front
-from tests.interop.clients import Place
+from tests.interop.clients import Answer, Place
 from tests.processes import serving
 from tests.samples import low, snapshot
 
@@ -81,31 +81,48 @@ def envoy(tmp_path_factory: pytest.TempPathFactory, keys: Keys) -> Iterator[Plac
         yield Place(before.grpc_address)
 
 
-@pytest.fixture(scope="module")
-def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Path]]:
+@dataclass(frozen=True)
+class Narrow:
     """A server that takes one call at a time, and its store."""
+
+    place: Place
+    store: Path
+
+    def ask_while_full(self, ask: Callable[[Place], list[Answer]]) -> list[Answer]:
+        """What is told of a server that has its call.
+
+        That call is a put, which waits for another writer of the store, but for ten seconds at most
+        (`--store-timeout`). Where it has ended meanwhile, the client is asked once more.
+        """
+        while True:
+            with self._held() as held:
+                told = ask(self.place)
+                if not held.done():
+                    return told
+
+    @contextmanager
+    def _held(self) -> Iterator[Any]:
+        with (
+            closing(sqlite3.connect(self.store, isolation_level=None)) as other,
+            grpc.insecure_channel(self.place.target) as channel,
+        ):
+            other.execute("BEGIN IMMEDIATE")
+            put: Any = channel.unary_unary("/liquidation.v1.LiquidationService/PutLiquidation")
+            ask: Any = channel.unary_unary("/liquidation.v1.LiquidationRulesService/GetRules")
+            request = PutLiquidationRequest(liquidation=snapshot(low()))
+            held = put.future(request.SerializeToString())
+            while not held.done() and ask.future(b"").code() is grpc.StatusCode.OK:
+                pass
+            yield held
+            other.execute("ROLLBACK")
+            held.code()
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Narrow]:
     directory = tmp_path_factory.mktemp("narrow")
     rules = directory / "rules.toml"
     rules.write_text('version = "default"\n[limits]\nmax_concurrent_calls = 1\n', encoding="utf-8")
     told = ("--rules", str(rules), "--store", "sqlite:store.db", "--store-timeout", "10")
     with serving(directory, *told) as process:
-        yield Place(process.address), directory / "store.db"
-
-
-@pytest.fixture
-def full(narrow: tuple[Place, Path]) -> Iterator[Place]:
-    """That server while it has its call: a put, which waits for another writer of the store."""
-    place, store = narrow
-    with (
-        closing(sqlite3.connect(store, isolation_level=None)) as other,
-        grpc.insecure_channel(place.target) as channel,
-    ):
-        other.execute("BEGIN IMMEDIATE")
-        put: Any = channel.unary_unary("/liquidation.v1.LiquidationService/PutLiquidation")
-        ask: Any = channel.unary_unary("/liquidation.v1.LiquidationRulesService/GetRules")
-        held = put.future(PutLiquidationRequest(liquidation=snapshot(low())).SerializeToString())
-        while ask.future(b"").code() is grpc.StatusCode.OK:
-            pass
-        yield place
-        other.execute("ROLLBACK")
-        assert held.code() is grpc.StatusCode.OK
+        yield Narrow(Place(process.address), directory / "store.db")

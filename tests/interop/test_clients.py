@@ -15,7 +15,7 @@ import pytest
 from tests.envoys import needs_envoy
 from tests.interop import built
 from tests.interop.clients import GRPCURL, Answer, Buf, Client, Grpcurl, Place, Program
-from tests.interop.conftest import Keys
+from tests.interop.conftest import Keys, Narrow
 from tests.interop.questions import FEW, Question, held_up, questions
 from tests.service.test_cases import CASES
 
@@ -111,10 +111,10 @@ def test_a_client_gets_the_code_and_every_detail(
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_client_that_is_one_too_many_is_told_when_to_try_again(name: str, full: Place) -> None:
-    asked = [held_up()]
+def test_a_client_that_is_one_too_many_is_told_when_to_try_again(name: str, narrow: Narrow) -> None:
+    client, asked = client_of(KINDS[name]), [held_up()]
 
-    assert_told(asked, client_of(KINDS[name]).ask(full, asked, {}))
+    assert_told(asked, narrow.ask_while_full(lambda place: client.ask(place, asked, {})))
 
 
 def test_of_every_kind_of_detail_there_is_a_question() -> None:

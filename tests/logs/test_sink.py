@@ -91,6 +91,7 @@ def test_once_somebody_reads_again_lines_go_on_behind_the_gap(pipe: tuple[int, i
 
 def test_closing_gives_a_stuck_sink_up_and_counts_what_it_held(pipe: tuple[int, int]) -> None:
     _, writing = pipe
+    os.write(writing, bytes(4096))
     sink = LogSink(writing, gap_line, capacity_bytes=100_000)
     for number in range(500):
         sink.write(line(number))
