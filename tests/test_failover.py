@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.torture.failover import Plan, fail_over
 from tests.torture.history import violations
 
-SHORT = Plan(before=400, after=400, seed=3)
+SHORT = Plan(before=150, after=150, seed=3)
 # The standby lacks what the primary has acknowledged at last.
 HELD_BACK = Plan(before=150, after=50, sidecars=1, seed=3, hold_back=True)
 

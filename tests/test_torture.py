@@ -9,10 +9,12 @@ from tests.torture.history import Begin, Change, Found, History, violations
 from tests.torture.run import Deaths, Plan, torture
 
 SHORT = {
-    "sqlite": Plan(operations=1500, kills=10, workers=2, clients=16, accounts=6, seed=3),
+    "sqlite": Plan(
+        operations=700, kills=5, stop_all_every=5, workers=2, clients=16, accounts=6, seed=3
+    ),
     "postgres": Plan(
         engine="postgres",
-        operations=600,
+        operations=350,
         kills=3,
         stop_all_every=3,
         database_kills=1,
@@ -22,7 +24,7 @@ SHORT = {
     ),
 }
 WITHOUT_INDEX = {
-    "sqlite": Plan(operations=1500, kills=0, workers=2, accounts=3, seed=3, drop_index=True),
+    "sqlite": Plan(operations=700, kills=0, workers=2, accounts=3, seed=3, drop_index=True),
     "postgres": Plan(
         engine="postgres",
         operations=300,

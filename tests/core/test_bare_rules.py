@@ -88,7 +88,7 @@ def _questions(draw: st.DrawFn) -> Question:
     return Question(Intake(draw(_terms(tier)), None, liquidator), standing)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=300)
 @given(_questions())
 def test_the_bare_checks_give_the_code_that_the_rules_give(question: Question) -> None:
     with localcontext(EXACT):

@@ -95,7 +95,7 @@ def test_negative_collateral_gives_a_negative_margin_ratio() -> None:
     assert margin_ratios(_account(_one("100", "0", "-5")))[0] == Fraction(-1, 20)
 
 
-@seeded(150)
+@seeded(60)
 @given(margin_accounts())
 def test_the_ratios_are_those_of_the_formulas_to_the_last_digit(json: Json) -> None:
     whole = sum(
@@ -113,7 +113,7 @@ def _mirrored(quantity: str) -> str:
     return quantity.removeprefix("-") if quantity.startswith("-") else f"-{quantity}"
 
 
-@seeded(100)
+@seeded(60)
 @given(margin_accounts())
 def test_longs_and_shorts_need_the_same_margin(json: Json) -> None:
     mirrored = json | {
@@ -183,7 +183,7 @@ def test_the_largest_numbers_lose_no_digit() -> None:
         assert _after(json, leverage).required == required
 
 
-@seeded(150)
+@seeded(60)
 @given(margin_accounts(of_liquidator=True), st.one_of(st.just("0"), signed()))
 def test_the_initial_margin_is_that_of_the_formula_to_the_last_digit(
     json: Json, taken: str
@@ -197,7 +197,7 @@ def test_the_initial_margin_is_that_of_the_formula_to_the_last_digit(
     assert margin.sufficient is (required <= Fraction(json["collateral_value"]))
 
 
-@seeded(100)
+@seeded(60)
 @given(margin_accounts(of_liquidator=True))
 def test_taking_more_of_the_same_side_never_needs_less(json: Json) -> None:
     account = _liquidators_account(json)

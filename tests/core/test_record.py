@@ -43,7 +43,7 @@ def _with_time(seconds: int, nanos: int) -> Liquidation:
     return read
 
 
-@seeded(300)
+@seeded(100)
 @given(liquidations())
 def test_a_snapshot_is_read_again_as_it_was(json_: Json) -> None:
     snapshot = stored(json_)
@@ -52,7 +52,7 @@ def test_a_snapshot_is_read_again_as_it_was(json_: Json) -> None:
     assert liquidation_from_record(json.loads(as_text)) == snapshot
 
 
-@seeded(150)
+@seeded(60)
 @given(liquidations())
 def test_the_record_of_a_snapshot_can_be_sent_again_as_it_is(json_: Json) -> None:
     snapshot = stored(json_)
@@ -61,7 +61,7 @@ def test_the_record_of_a_snapshot_can_be_sent_again_as_it_is(json_: Json) -> Non
     assert read_liquidation(wire.snapshot_text(sent_again), "liquidation") == snapshot
 
 
-@seeded(150)
+@seeded(60)
 @given(liquidations())
 def test_a_record_of_a_record_is_the_same_record(json_: Json) -> None:
     record = liquidation_record(stored(json_))
@@ -69,7 +69,7 @@ def test_a_record_of_a_record_is_the_same_record(json_: Json) -> None:
     assert liquidation_record(liquidation_from_record(record)) == record
 
 
-@seeded(300)
+@seeded(100)
 @given(st.integers(FIRST_SECOND, LAST_SECOND), st.integers(0, 999_999_999))
 def test_a_time_keeps_its_nanoseconds(seconds: int, nanos: int) -> None:
     snapshot = _with_time(seconds, nanos)

@@ -71,7 +71,7 @@ def _answer(verdict: Verdict) -> Answer:
 def test_every_drawn_request_is_answered_as_the_contract_says() -> None:
     seen: Counter[str] = Counter()
 
-    @seeded(800)
+    @seeded(400)
     @given(rules_in_force(), st.randoms(use_true_random=False))
     def agree(in_force: InForce, random: Random) -> None:
         world = drawn_world(random, in_force, 1, 1)

@@ -208,7 +208,7 @@ async def all_shown(address: str, authority: Authority, client: Issued, serial: 
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_twenty_renewed_certificates_under_load_fail_no_call(
+async def test_ten_renewed_certificates_under_load_fail_no_call(
     tmp_path: Path, authority: Authority, workers: str
 ) -> None:
     client = authority.issue("risk@backend")
@@ -224,11 +224,11 @@ async def test_twenty_renewed_certificates_under_load_fail_no_call(
         async with asyncio.TaskGroup() as callers:
             for _ in range(4):
                 callers.create_task(call_until_the_end(process.address))
-            for number in range(20):
+            for number in range(10):
                 issued = authority.issue(*LOCAL)
                 issued.write(tmp_path / "tls.crt", tmp_path / "tls.key")
                 # The last are taken up without being told of.
-                if number < 18:
+                if number < 8:
                     process.popen.send_signal(signal.SIGHUP)
                 await all_shown(process.address, authority, client, issued.serial)
             ended.set()

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,19 @@ BATCH = "LiquidationRulesService.BatchCheckClaims"
 STREAM = "/liquidation.v1.LiquidationRulesService/StreamCheckClaims"
 
 
+@cache
+def _sample(ratio: str) -> rules_service_pb2.CheckClaimRequest:
+    return samples.check(samples.low_request({"ratio_qty_request": ratio}))
+
+
 def item(number: int) -> rules_service_pb2.CheckClaimRequest:
     """The number-th of many: every third is broken, every fifth of the others too small."""
     if number % 3 == 0:
-        return samples.check(samples.low_request({"ratio_qty_request": "many"}))
-    ratio = "0.0001" if number % 5 == 0 else "1"
-    return samples.check(
-        samples.low_request(
-            {"ratio_qty_request": ratio, "liquidation_id": number}, {"liquidation_id": number}
-        )
-    )
+        return _sample("many")
+    made = rules_service_pb2.CheckClaimRequest()
+    made.CopyFrom(_sample("0.0001" if number % 5 == 0 else "1"))
+    made.terms.liquidation_id = made.liquidation.liquidation_id = number
+    return made
 
 
 def streamed_item(number: int) -> bytes:
