@@ -5,7 +5,7 @@ line: a store that does not answer, a fault of our own and a caller who went awa
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, NamedTuple
@@ -97,36 +97,42 @@ class Desk:
         return await self._check(works, asked)
 
     async def check_all(
-        self, requests: Iterator[Sent], many: int, size: int, call: Call, admit: Admit = _admit_all
-    ) -> list[Answer]:
-        """The answers to the `many` requests of one call, in order; see `check_together`.
+        self,
+        requests: Iterator[Sent],
+        many: int,
+        size: int,
+        call: Call,
+        admit: Admit = _admit_all,
+        *,
+        waits: bool = True,
+    ) -> AsyncIterator[list[Answer]]:
+        """The answers to the `many` requests of one call, in order, turn by turn.
 
         They are taken from `requests`, and decided, `size` in a turn: to read them all takes long.
+        Once the caller is gone the rest is logged as such, in turns too. Without `waits` no turn is
+        waited for.
 
         Raises:
-            asyncio.CancelledError: the caller is gone; what was not decided is logged as such.
+            asyncio.CancelledError: there was no more waiting; what was not decided is logged.
         """
-        answers: list[Answer] = []
         store_refusal: Refusal | None = None
         try:
             for _ in range(0, many, size):
-                if many > size:
+                if many > size and waits:
                     await self.turn()
                 abandoned = call.abandoned()
-                turn = islice(requests, size)
-                asked = [Asked(each, call, admit, abandoned) for each in turn]
+                asked = [Asked(each, call, admit, abandoned) for each in islice(requests, size)]
                 works = [self._take_up(each) for each in asked]
                 for work in works:
                     # A store that did not answer is waited for once a call, not once a turn.
                     work.store_refusal = store_refusal
-                answers += await self._check(works, asked)
+                yield await self._check(works, asked)
                 if any(work.store_refusal is STORE_NOT_REACHED for work in works):
                     store_refusal = STORE_NOT_REACHED
         except asyncio.CancelledError:
             for each in requests:
                 self._refuse(self._work(each), call, ABANDONED)
             raise
-        return answers
 
     async def turn(self) -> None:
         """Waits for the turn of a call that takes many of them.

@@ -43,6 +43,9 @@ _M = TypeVar("_M", bound=Message)
 _T = TypeVar("_T")
 
 _STATUS_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+# Bytes of the requests whose callers are gone while they wait, and what each counts at least.
+_MOST_LEFT: Final = 64 * 1024 * 1024
+_LEAST_LEFT: Final = 64 * 1024
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 
 
@@ -109,6 +112,7 @@ class Unfinished:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._left_behind = 0
 
     def begin(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         """Begins `work`, which runs to its end whoever is cancelled."""
@@ -120,6 +124,23 @@ class Unfinished:
     async def finish(self, change: Coroutine[Any, Any, _T]) -> _T:
         """What `change` returns; it runs to its end even where the caller is cancelled."""
         return await asyncio.shield(self.begin(change))
+
+    def leave(self, task: asyncio.Task[Any], size: int) -> None:
+        """Says that the caller of `task`, who sent `size` bytes, is gone.
+
+        Where too much was left behind by callers, the task is cancelled: it is to end without
+        waiting for others, so that what comes faster than it can be told is held up by that.
+        """
+        held = max(size, _LEAST_LEFT)
+        if self._left_behind + held > _MOST_LEFT:
+            # Soon, not now: one that has not begun would never do so.
+            asyncio.get_running_loop().call_soon(task.cancel)
+            return
+        self._left_behind += held
+        task.add_done_callback(lambda _: self._forget(held))
+
+    def _forget(self, held: int) -> None:
+        self._left_behind -= held
 
     async def drained(self) -> None:
         """Returns when nothing is under way any more."""

@@ -1,5 +1,6 @@
 """LiquidationRulesService: wire → desk → wire. It decides nothing."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from liquidation.core.model import Defect, Tier
 from liquidation.core.numbers import plain
 from liquidation.core.policy import MAX_BATCH, RULE_NAMES, Mode, Policy
 from liquidation.core.texts import Sent
-from liquidation.desk import Answer, Asked, Desk, turn_of
+from liquidation.desk import Admit, Answer, Asked, Desk, turn_of
 from liquidation.failures import FAULT
 from liquidation.logs.lines import Call
 from liquidation.service import refusals, rpc, wire
@@ -75,6 +76,7 @@ class _RulesServicer:
         self._desk = desk
         self._in_force = in_force
         self._door = door
+        self._unfinished = unfinished
         size = TurnSize(time.monotonic_ns, time.thread_time_ns)
         self._turns = Turns(self._check_turn, size, unfinished.begin)
 
@@ -106,37 +108,54 @@ class _RulesServicer:
 
     async def batch_check_claims(self, data: bytes, context: rpc.Context) -> bytes:
         arrival = self._door.arrive("BatchCheckClaims", Permission.CHECK, context)
-        try:
-            outcome = await self._check_batch(data, arrival)
-        except Exception as error:  # noqa: BLE001 - the last line of defence, told in full
-            outcome = self._desk.fault(wire.unreadable(data), arrival.call, error)
+        gone = asyncio.Event()
+        with self._door.guard.admit() as admission:
+            batch = self._batch(data, _until(gone, arrival), admission)
+            work = self._unfinished.begin(batch)
+            try:
+                outcome = await asyncio.shield(work)
+            except asyncio.CancelledError:
+                # Its lines are still to be written, in turns: to write so many at once takes long.
+                gone.set()
+                self._unfinished.leave(work, len(data))
+                raise
         if isinstance(outcome, Answer):
             return await self._refuse(context, arrival, outcome)
         await self._door.leave(arrival.call, 0)
         return outcome
 
-    async def _check_batch(self, data: bytes, arrival: Arrival) -> bytes | Answer:
+    async def _batch(self, data: bytes, arrival: Arrival, admission: Admission) -> bytes | Answer:
         """The response, or the refusal of the whole."""
+        try:
+            return await self._check_batch(data, arrival, self._door.admits(arrival, admission))
+        except Exception as error:  # noqa: BLE001 - the last line of defence, told in full
+            return self._desk.fault(wire.unreadable(data), arrival.call, error)
+
+    async def _check_batch(self, data: bytes, arrival: Arrival, admit: Admit) -> bytes | Answer:
+        call, waits = arrival.call, True
         if arrival.refusal is not None:
-            return await self._check_one(wire.unreadable(data), arrival)
+            return await self._desk.check(wire.unreadable(data), call, admit)
+        if len(data) > _READ_AT_ONCE:
+            try:
+                await self._desk.turn()
+            except asyncio.CancelledError:
+                waits = False
         batch = self._door.parse(rules_service_pb2.BatchCheckClaimsRequest, data)
         if isinstance(batch, Defect) or not 1 <= len(batch.requests) <= MAX_BATCH:
             defect = batch if isinstance(batch, Defect) else _BATCH_SIZE
-            return await self._check_one(wire.unreadable(data, defect), arrival)
+            return await self._desk.check(wire.unreadable(data, defect), call, admit)
         unknown = wire.unknown_fields(batch, deep=False)
         if unknown and self._in_force().mode("known_fields") is Mode.ENFORCE:
-            return await self._check_one(wire.unreadable(data, unknown_fields=unknown), arrival)
+            sent = wire.unreadable(data, unknown_fields=unknown)
+            return await self._desk.check(sent, call, admit)
         clean = not wire.unknown_fields(batch)
         requests = (_beside(unknown, wire.sent(each, clean=clean)) for each in batch.requests)
         many, size = len(batch.requests), turn_of(explained=any(r.explain for r in batch.requests))
-        with self._door.guard.admit() as admission:
-            admit = self._door.admits(arrival, admission)
-            answers = await self._desk.check_all(requests, many, size, arrival.call, admit)
         response = rules_service_pb2.BatchCheckClaimsResponse()
-        for count, answer in enumerate(answers):
-            if count % size == 0 and len(answers) > size:
-                await self._desk.turn()
-            _fill_result(response.results.add(), answer)
+        async for answers in self._desk.check_all(requests, many, size, call, admit, waits=waits):
+            # At once: a thousand answers are far more than the message that they become.
+            for answer in answers:
+                _fill_result(response.results.add(), answer)
         return response.SerializeToString()
 
     async def stream_check_claims(
@@ -203,7 +222,15 @@ class _RulesServicer:
             return "", wire.unreadable(data), error
 
 
+# The bytes of a batch that is read before others get their turn.
+_READ_AT_ONCE: Final = 1024
 _BATCH_SIZE: Final = Defect("requests", f"must have 1 to {MAX_BATCH} entries")
+
+
+def _until(gone: asyncio.Event, arrival: Arrival) -> Arrival:
+    """An arrival whose caller counts as gone from that event on too."""
+    call = arrival.call
+    return arrival._replace(call=call._replace(abandoned=lambda: gone.is_set() or call.abandoned()))
 
 
 def _beside(unknown: tuple[str, ...], sent: Sent) -> Sent:

@@ -13,8 +13,9 @@ import pytest
 
 from liquidation.core.policy import Limits, Policy
 from liquidation.core.texts import Sent
-from liquidation.desk import Answer, Asked, Desk
-from liquidation.service import turns, wire
+from liquidation.desk import Answer, Asked, Desk, turn_of
+from liquidation.logs.writer import DecisionLog
+from liquidation.service import rpc, turns, wire
 from liquidation.v1 import rules_service_pb2
 from tests import samples
 from tests.sidecars import Refused, Running, details_of, held_up, running
@@ -66,6 +67,56 @@ async def test_a_batch_of_1000_with_every_third_broken_has_1000_results_in_order
     assert [line["code"] for line in lines] == [expected(n) for n in range(1, 1001)]
     assert [line["seq"] for line in lines] == list(range(1, 1001))
     assert {line["rpc"] for line in lines} == {"BatchCheckClaims"}
+
+
+def explained(liquidator_id: str) -> bytes:
+    """The largest batch, of items that are explained."""
+    request = rules_service_pb2.CheckClaimRequest(explain=True)
+    request.terms.liquidator_id = liquidator_id
+    return rules_service_pb2.BatchCheckClaimsRequest(requests=[request] * 1000).SerializeToString()
+
+
+async def lines_of_batches_given_up(server: Running) -> list[dict[str, Any]]:
+    """The lines of five batches whose caller goes away while they are decided."""
+    calls = [asyncio.ensure_future(server.raw(BATCH, explained(str(n)))) for n in range(5)]
+    while {line["liquidator_id"] for line in await server.lines()} != set("01234"):
+        await asyncio.sleep(0)
+    for each in calls:
+        each.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    lines = await server.lines(count=5000)
+    assert Counter(line["liquidator_id"] for line in lines) == dict.fromkeys("01234", 1000)
+    return lines
+
+
+@pytest.mark.parametrize("too_many", [False, True])
+async def test_batches_that_are_given_up_leave_their_lines_in_turns_up_to_a_bound(
+    server: Running, monkeypatch: pytest.MonkeyPatch, *, too_many: bool
+) -> None:
+    told = most = 0
+    decision = DecisionLog.decision
+
+    def counted(*args: Any, **fields: Any) -> None:
+        nonlocal told
+        told += 1
+        decision(*args, **fields)
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            before = told
+            await asyncio.sleep(0)
+            most = max(most, told - before)
+
+    monkeypatch.setattr(DecisionLog, "decision", counted)
+    if too_many:
+        monkeypatch.setattr(rpc, "_MOST_LEFT", 0)
+    watching = asyncio.ensure_future(watch())
+    lines = await lines_of_batches_given_up(server)
+    watching.cancel()
+
+    assert lines[-1]["code"] == -1011
+    assert (most > turn_of(explained=True)) == too_many
 
 
 async def test_an_item_of_a_batch_has_the_details_of_a_single_call(server: Running) -> None:
@@ -209,8 +260,8 @@ async def test_of_many_batches_one_goes_on_in_each_turn_of_the_loop(
         count()
         await asyncio.gather(*(server.call(BATCH, batch) for _ in range(10)))
 
-    # Read and decided in so many turns, and answered in as many.
-    assert len(begun) == 10 * 2 * parts
+    # Taken apart in a turn, and read, decided and answered in so many.
+    assert len(begun) == 10 * (1 + parts)
     assert len(set(begun)) == len(begun)
     assert len(read) == 10 * parts
     assert max(read.values()) == (8 if explain else 32)
