@@ -24,6 +24,7 @@ _CASE: Final = "use case: what holds the others together"
 # with None is used by many, and counts for whoever uses it.
 LAYERS: Final[dict[str, str | None]] = {
     "service/wire.py": _OUT,
+    "service/unknown.py": _IN,
     "service/refusals.py": _OUT,
     "service/": _DOOR,
     "service/rules_servicer.py": _CASE,
@@ -55,7 +56,7 @@ LAYERS: Final[dict[str, str | None]] = {
     "configuration.py": None,
 }
 # Functions of `service/wire.py` that read; the others write.
-_READING: Final = {"parse", "sent", "begin_sent", "_sent", "snapshot_text", "unknown_fields"}
+_READING: Final = {"parse", "sent", "begin_sent", "_sent", "snapshot_text"}
 
 _FRAME: Final = re.compile(r"(?P<function>\S+) \(.*liquidation/(?P<file>[\w/]+\.py)")
 

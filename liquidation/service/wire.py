@@ -1,13 +1,11 @@
 """Messages to values and back. Nothing is decided here."""
 
 import base64
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 from google.protobuf.json_format import MessageToDict, SerializeToJsonError
 from google.protobuf.message import DecodeError, Message
-from google.protobuf.unknown_fields import UnknownFieldSet
 
 from liquidation.core.model import (
     ClaimedPosition,
@@ -23,6 +21,7 @@ from liquidation.core.model import (
 from liquidation.core.numbers import Ratio, plain
 from liquidation.core.record import Record
 from liquidation.core.texts import LiquidatorText, RequestText, Sent, SnapshotText
+from liquidation.service.unknown import MAX_UNKNOWN, unknown_fields
 from liquidation.v1 import claim_service_pb2, liquidation_pb2, rules_service_pb2
 
 __all__ = [
@@ -44,8 +43,6 @@ __all__ = [
 _MAX_LOGGED: Final = 16 * 1024
 # Bytes that are logged of a larger one, or of one that is no message at all.
 _MAX_HEAD: Final = 256
-# Unknown fields that are named; a caller may send any number of them.
-MAX_UNKNOWN: Final = 8
 
 _OUTCOMES: Final[Mapping[Outcome, Any]] = {
     outcome: liquidation_pb2.RuleOutcome.Value(f"RULE_OUTCOME_{outcome.name}")
@@ -107,39 +104,6 @@ def snapshot_text(message: liquidation_pb2.Liquidation) -> SnapshotText:
     if message.HasField("snapshot_time"):
         time = (message.snapshot_time.seconds, message.snapshot_time.nanos)
     return SnapshotText(message, account, time)
-
-
-def unknown_fields(message: Message, *, deep: bool = True) -> tuple[str, ...]:
-    """Paths of fields that the service does not know, such as `terms.17`.
-
-    At any depth, or with `deep` False only those of the message itself.
-    """
-    if not deep:
-        return tuple(str(number) for number in islice(_own_unknown(message), MAX_UNKNOWN))
-    known = type(message)()
-    known.CopyFrom(message)
-    known.DiscardUnknownFields()
-    if known.ByteSize() == message.ByteSize():
-        return ()
-    return tuple(islice(_unknown(message, ""), MAX_UNKNOWN))
-
-
-def _unknown(message: Message, path: str) -> Iterator[str]:
-    for number in _own_unknown(message):
-        yield f"{path}{number}"
-    for field, value in message.ListFields():
-        if field.message_type is None or field.message_type.GetOptions().map_entry:
-            continue
-        if field.is_repeated:
-            for index, each in enumerate(value):
-                yield from _unknown(each, f"{path}{field.name}[{index}].")
-        else:
-            yield from _unknown(value, f"{path}{field.name}.")
-
-
-def _own_unknown(message: Message) -> Iterator[int]:
-    unknown = UnknownFieldSet(message)
-    return (unknown[index].field_number for index in range(len(unknown)))
 
 
 def _as_sent(request: Message) -> Record:
