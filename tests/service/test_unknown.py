@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liquidation.service.unknown import MAX_UNKNOWN, unknown_fields
-from liquidation.v1 import liquidation_pb2, rules_service_pb2
+from liquidation.v1 import liquidation_pb2, liquidation_service_pb2, rules_service_pb2
 from tests.core.seeded import seeded
 
 # A known field that makes a message too large for protobuf to list what is unknown in it.
@@ -59,7 +59,7 @@ def test_a_known_number_of_another_kind_is_unknown_in_a_large_message_too() -> N
 
 @pytest.mark.parametrize(
     ("positions", "told"),
-    [(1024, ("liquidation.positions[1023].77",)), (1025, ("liquidation.positions",))],
+    [(4096, ("liquidation.positions[4095].77",)), (4097, ("liquidation.positions",))],
 )
 def test_so_many_entries_are_looked_into_and_then_the_field_is_named(
     positions: int, told: tuple[str, ...]
@@ -70,6 +70,17 @@ def test_so_many_entries_are_looked_into_and_then_the_field_is_named(
     request.liquidation.positions[-1].MergeFromString(tag(77, 0) + varint(1))
 
     assert unknown_fields(request) == told
+
+
+def test_in_a_full_batch_the_one_entry_that_has_something_unknown_is_named() -> None:
+    batch = liquidation_service_pb2.BatchPutLiquidationsRequest()
+    for _ in range(1000):
+        one = batch.requests.add().liquidation
+        for _ in range(5):
+            one.positions.add()
+    batch.requests[900].liquidation.positions[4].MergeFromString(tag(77, 0) + varint(1))
+
+    assert unknown_fields(batch) == ("requests[900].liquidation.positions[4].77",)
 
 
 def test_of_a_group_of_any_length_the_number_is_named() -> None:
