@@ -9,7 +9,7 @@ LOCKED := --universal --python-version 3.11 --generate-hashes --constraint requi
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint types proto release-proto descriptor check bench bench-quick profile torture failover rolling rounds oracle model fuzz soak hostile mutation interop pin audit container format clean
+.PHONY: help run test lint types proto release-proto descriptor check bench bench-quick torture failover rolling rounds oracle model fuzz soak hostile mutation interop pin audit container format clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,9 +58,6 @@ bench: $(READY) ## Every figure against its baseline (the bars for calls alone: 
 
 bench-quick: $(READY) ## The bars for calls, in a minute
 	$(BIN)/python -m bench.calls --quick
-
-profile: $(READY) ## Where the time of a call goes, by layer
-	$(BIN)/python -m bench.profile
 
 torture: $(READY) ## Claims while servers are killed, on both engines, and the controls
 	$(BIN)/python -m tests.torture --operations 50000 --kills 100 $(ARGS)

@@ -13,7 +13,7 @@ from decimal import Decimal
 from itertools import count, islice
 from typing import Final
 
-from liquidation.core.model import Liquidation, Position, Standing, Terms, Tier, Verdict
+from liquidation.rules.model import Decision, Liquidation, Position, StoredState, Terms, Tier
 from liquidation.store.base import BeginRequest, Store
 
 __all__ = ["IN_FLIGHT", "NUMBERS", "Call", "Measured", "Round", "begins", "in_turn", "round_of"]
@@ -159,6 +159,6 @@ def begins(store: Store) -> Call:
     return begin
 
 
-def _accept(standing: Standing) -> Verdict:
-    assert standing.liquidation is not None
-    return Verdict(None, "bench", liquidation_revision=standing.liquidation.revision)
+def _accept(state: StoredState) -> Decision:
+    assert state.liquidation is not None
+    return Decision(None, "bench", liquidation_revision=state.liquidation.revision)

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import orjson
 
-from liquidation.logs.reader import read_lines
-from liquidation.logs.summary import Summary
+from liquidation.analysis.reader import read_lines
+from liquidation.analysis.summary import Summary
 
 LINES = 1_000_000
 ROUNDS = 20

@@ -15,21 +15,21 @@ from decimal import Decimal, localcontext
 from typing import Any, Final, NamedTuple
 
 from bench.baselines.bare_rules import bare_rules
-from liquidation.core.decide import assemble, decide
-from liquidation.core.intake import Intake
-from liquidation.core.model import (
+from liquidation.rules.evaluate import assemble, decide
+from liquidation.rules.intake import Intake
+from liquidation.rules.model import (
     Liquidation,
     Liquidator,
     MarginAccount,
     MarginPosition,
     Position,
-    Standing,
+    StoredState,
     SymbolRatio,
     Terms,
     Tier,
 )
-from liquidation.core.numbers import EXACT, ZERO
-from liquidation.core.policy import Policy
+from liquidation.rules.numbers import EXACT, ZERO
+from liquidation.rules.policy import Policy
 
 __all__ = ["QUESTIONS", "Question", "bare_code", "code", "compare"]
 
@@ -40,12 +40,12 @@ class Question(NamedTuple):
     """One request as read, and what is stored about it."""
 
     intake: Intake
-    standing: Standing
+    state: StoredState
 
 
 def code(question: Question) -> int:
     """The code that the service's rules give, 0 for accepted."""
-    refusal = decide(assemble(_POLICY, question.intake, question.standing)).refusal
+    refusal = decide(assemble(_POLICY, question.intake, question.state)).refusal
     return 0 if refusal is None else refusal.row.code
 
 
@@ -54,7 +54,7 @@ def bare_code(question: Question) -> int:
     terms = question.intake.terms
     assert terms is not None
     liquidator, thresholds = question.intake.liquidator, _POLICY.min_claim_notional
-    return bare_rules(terms, liquidator, question.standing, thresholds)
+    return bare_rules(terms, liquidator, question.state, thresholds)
 
 
 def _positions(count: int) -> tuple[Position, ...]:
@@ -73,7 +73,7 @@ def _question(tier: Tier, positions: int, ratio: str, liquidator: Liquidator | N
     else:
         named = tuple(SymbolRatio(position.symbol, asked) for position in listed)
         terms = Terms(101, "liquidator-1", None, ZERO, named)
-    return Question(Intake(terms, None, liquidator), Standing(liquidation))
+    return Question(Intake(terms, None, liquidator), StoredState(liquidation))
 
 
 _LIQUIDATOR: Final = Liquidator(
@@ -114,7 +114,7 @@ def _seconds(ask: Callable[[], object], calls: int) -> float:
 
 def compare(question: Question, rounds: int, calls: int) -> dict[str, Any]:
     """CPU times in microseconds, medians of interleaved rounds, and their ratios to the bare's."""
-    case = assemble(_POLICY, question.intake, question.standing)
+    case = assemble(_POLICY, question.intake, question.state)
     contestants: dict[str, Callable[[], object]] = {
         "bare": lambda: bare_code(question),
         "decide": lambda: decide(case),

@@ -21,7 +21,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from bench.claims import LEASE_S
 from bench.stores import Committing, open_store
-from liquidation import cli, grpc_environment, serving
+from liquidation import cli
+from liquidation.server import grpc_environment, serving
 from liquidation.store.locations import PostgresDatabase, StoreLocation
 from liquidation.v1 import (
     claim_service_pb2,

@@ -8,12 +8,13 @@ from unittest import mock
 
 import psycopg
 
-from liquidation.store import group_commit, postgres
 from liquidation.store.base import TIMEOUT_S, CommitObserver, Store
-from liquidation.store.clock import HostClock
 from liquidation.store.locations import SqliteFile, StoreLocation
-from liquidation.store.postgres_transaction import Transaction
-from liquidation.store.sqlite import SqliteStore
+from liquidation.store.postgres import store
+from liquidation.store.postgres.transaction import Transaction
+from liquidation.store.sqlite import group_commit
+from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.sqlite.store import SqliteStore
 
 __all__ = [
     "GROUPED",
@@ -61,11 +62,11 @@ async def open_store(
             location.path, HostClock(), group=group, committed=committed, timeout_s=timeout_s
         )
     with _lanes(how.lanes):
-        return await postgres.PostgresStore.open(
+        return await store.PostgresStore.open(
             location.url,
             timeout_s=timeout_s,
             connections=connections,
-            group=how.group or postgres.MAX_GROUP,
+            group=how.group or store.MAX_GROUP,
             committed=committed,
         )
 
@@ -76,7 +77,7 @@ def _lanes(lanes: int) -> Iterator[None]:
     if not lanes:
         yield
         return
-    with mock.patch.object(postgres, "_LANES", lanes):
+    with mock.patch.object(store, "_LANES", lanes):
         yield
 
 

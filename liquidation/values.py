@@ -17,9 +17,9 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, cast, get_args, get_type_hints
 
-from liquidation.core.model import ClaimState, Tier
-from liquidation.core.model import Outcome as RuleOutcome
-from liquidation.core.policy import Mode as RuleMode
+from liquidation.rules.model import ClaimState, Tier
+from liquidation.rules.model import Outcome as RuleOutcome
+from liquidation.rules.policy import Mode as RuleMode
 
 __all__ = [
     "CheckedClaim",

@@ -17,17 +17,12 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from liquidation import serving
-from liquidation.configuration import read_configuration
-from liquidation.core.policy import Policy
-from liquidation.settings import Settings
+from liquidation.config.live import read_configuration
+from liquidation.config.settings import Settings
+from liquidation.rules.policy import Policy
+from liquidation.server import serving
 from liquidation.store.locations import SqliteFile
-from liquidation.v1 import (
-    claim_service_pb2,
-    errors_pb2,
-    liquidation_service_pb2,
-    rules_service_pb2,
-)
+from liquidation.v1 import claim_service_pb2, errors_pb2, liquidation_service_pb2, rules_service_pb2
 from tests import samples
 from tests.logs.schema import problems_of_log
 

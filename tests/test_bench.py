@@ -14,7 +14,7 @@ from bench.log_stats import compare, write
 from bench.many_liquidations import measure
 from bench.shared_store import CONTESTANTS, MANY_KEPT, THREE_SIDECARS, WITH_STANDBY, Places
 from bench.stores import GROUPED, ONE_AT_A_TIME, ONE_BY_ONE, keep, opened
-from liquidation.core.model import ClaimState
+from liquidation.rules.model import ClaimState
 from liquidation.store.base import ClaimFilter
 from liquidation.store.locations import PostgresDatabase
 

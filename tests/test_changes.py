@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from liquidation.changes import Changes
-from liquidation.configuration import InForce, read_configuration
-from liquidation.logs.masking import Masking, Sampling
-from liquidation.logs.sink import LogSink
-from liquidation.logs.writer import DecisionLog
+from liquidation.config.live import LiveConfig, read_configuration
+from liquidation.config.settings import Settings
+from liquidation.decisionlog.redaction import Masking, Sampling
+from liquidation.decisionlog.sink import LogSink
+from liquidation.decisionlog.writer import DecisionLog
 from liquidation.metrics import Instruments
-from liquidation.settings import Settings
+from liquidation.server.reload_reporter import ReloadReporter
 
 
 def now() -> datetime:
@@ -26,9 +26,9 @@ def test_a_file_that_went_bad_before_the_server_served_is_told_once_when_it_does
     rules.write_text('version = "1"\n')
     sink = LogSink(os.open(log_file, os.O_WRONLY | os.O_CREAT), lambda _: b"")
     log = DecisionLog(sink, "p", 0, lambda: "now", Masking((), ""), Sampling())
-    changes = Changes(log, Instruments())
+    changes = ReloadReporter(log, Instruments())
     settings = Settings(rules=rules)
-    in_force = InForce(settings, read_configuration(settings, now), now, changes)
+    in_force = LiveConfig(settings, read_configuration(settings, now), now, changes)
     rules.write_text("no rules")
 
     in_force.reload()

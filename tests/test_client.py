@@ -22,7 +22,7 @@ from liquidation.client import (
     LiquidationClientError,
     LiquidationRefused,
 )
-from liquidation.core.policy import Limits, Policy
+from liquidation.rules.policy import Limits, Policy
 from liquidation.values import (
     CheckedClaim,
     ClaimedPosition,

@@ -17,8 +17,8 @@ import pytest
 import trustme
 
 from liquidation.client import LiquidationClient, LiquidationRefused
-from liquidation.core.policy import read_policy
-from liquidation.settings import serve_options
+from liquidation.config.settings import serve_options
+from liquidation.rules.policy import read_policy
 from liquidation.values import ClaimTerms
 from tests import deployments
 from tests.deployments import DEPLOY, DOCKERFILE, MANIFESTS, UNIT, Deployment

@@ -17,11 +17,11 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from liquidation.core.model import ClaimState
-from liquidation.store.base import ClaimFilter, StandingQuery, StoreUnavailableError
+from liquidation.rules.model import ClaimState
+from liquidation.store.base import ClaimFilter, StateQuery, StoreUnavailableError
 from liquidation.store.locations import PostgresDatabase, parse_location
-from liquidation.store.postgres import PostgresStore
-from liquidation.store.postgres_schema import NEWEST, PRIVILEGES, SchemaState, migrate
+from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, SchemaState, migrate
+from liquidation.store.postgres.store import PostgresStore
 from tests import deployments
 from tests.deployments import DEPLOY
 from tests.postgres.binaries import carried
@@ -155,7 +155,7 @@ async def test_the_role_of_the_service_does_all_that_the_service_does(ready: Rol
             "complete",
         ]
         assert len((await store.claims(ClaimFilter(), None, 10)).claims) == 2
-        assert (await store.standings([StandingQuery(1, "")]))[0].last_completed_revision == 2
+        assert (await store.states([StateQuery(1, "")]))[0].last_completed_revision == 2
         assert await store.close_liquidation(1) is not None
         assert await store.expire(10) == ()
         # The events go with their claims, though the service may delete none of them.

@@ -15,7 +15,7 @@ import pytest
 from google.protobuf.json_format import ParseDict
 
 from liquidation.cli import errors, settings
-from liquidation.core.policy import RULE_NAMES, Mode, Policy, PolicyError, read_policy
+from liquidation.rules.policy import RULE_NAMES, Mode, Policy, PolicyError, read_policy
 from liquidation.v1 import claim_service_pb2, liquidation_service_pb2
 from tests import samples
 from tests.sidecars import Refused, Running, running

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from liquidation.core.catalogue import TABLE
+from liquidation.rules.errors import TABLE
 from liquidation.v1 import liquidation_pb2
 from tests import samples
 from tests.envoys import LUA, Front, front, needs_envoy, terms

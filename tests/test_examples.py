@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
-from liquidation.core.policy import RULE_NAMES, Mode, Policy, read_policy
+from liquidation.rules.policy import RULE_NAMES, Mode, Policy, read_policy
 from tests.sidecars import Refused, Running
 
 ROOT = Path(__file__).parent.parent

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from liquidation import grpc_environment
-from liquidation.grpc_environment import EXPERIMENTS, VERBOSITY, prepare
+from liquidation.server import grpc_environment
+from liquidation.server.grpc_environment import EXPERIMENTS, VERBOSITY, prepare
 
 ROOT = Path(__file__).parents[1]
 

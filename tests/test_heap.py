@@ -12,8 +12,8 @@ def test_what_was_there_is_frozen_and_what_comes_is_not() -> None:
     program = (
         "import gc\n"
         "from liquidation import serving\n"
-        "from liquidation.heap import keep_what_stays\n"
-        "keep_what_stays()\n"
+        "from liquidation.server.gc_freeze import freeze_gc\n"
+        "freeze_gc()\n"
         "kept = gc.get_freeze_count()\n"
         "new = [[]]\n"
         "print(serving is not None, kept > 10_000, len(gc.get_objects()) < 1_000)\n"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.log_turn import log_turn
-from liquidation.logbook import LogbookError
-from liquidation.logs.sink import Turns
+from liquidation.decisionlog.opening import LogbookError
+from liquidation.decisionlog.pipe_lock import log_turn
+from liquidation.decisionlog.sink import FileLock
 from liquidation.store.locations import PostgresDatabase, SqliteFile
 
 DATABASE = PostgresDatabase("postgresql://db.invalid/liquidation")
@@ -20,8 +20,8 @@ DATABASE = PostgresDatabase("postgresql://db.invalid/liquidation")
 TRY = """
 import fcntl, os, sys
 from pathlib import Path
-from liquidation.logs.sink import Turns
-turns = Turns(Path(sys.argv[1]))
+from liquidation.logs.sink import FileLock
+turns = FileLock(Path(sys.argv[1]))
 try:
     fcntl.flock(turns._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 except BlockingIOError:
@@ -54,7 +54,7 @@ def python(program: str, *arguments: str) -> str:
 
 def assert_is_shared(path: Path) -> None:
     """Processes take turns by the file, also such as are started later than another ended."""
-    with closing(Turns(path)) as turns:
+    with closing(FileLock(path)) as turns:
         for _ in range(2):
             with turns.taken():
                 assert python(TRY, str(path)) == "another's"

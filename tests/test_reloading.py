@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from liquidation.reloading import Reloaded, watch
+from liquidation.config.watched_file import WatchedFile, watch
 
 NOBODY = 65534
 
@@ -28,7 +28,7 @@ class Numbers:
         self.obstacle = ""
         self._paths = paths
         start = self._numbers()
-        self.file = Reloaded("numbers", paths, self._again, (BadNumberError,), start, self._tell)
+        self.file = WatchedFile("numbers", paths, self._again, (BadNumberError,), start, self._tell)
         self.looks(2)
         assert self.read == 1, "it is read once more than at the start, in case it changed since"
 
@@ -293,7 +293,7 @@ def test_a_fault_in_reading_is_no_problem_of_the_file_and_keeps_what_is_in_force
         raise ZeroDivisionError
 
     told: list[str] = []
-    file = Reloaded("n", [path], broken, (BadNumberError,), 1, lambda name, _: told.append(name))
+    file = WatchedFile("n", [path], broken, (BadNumberError,), 1, lambda name, _: told.append(name))
 
     with pytest.raises(ZeroDivisionError):
         file.reload()

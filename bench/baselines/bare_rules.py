@@ -7,8 +7,8 @@ called where `EXACT` is the decimal context, so that its operators lose no digit
 from collections.abc import Mapping
 from decimal import Decimal
 
-from liquidation.core.model import Liquidator, Standing, Terms, Tier
-from liquidation.core.numbers import ONE, ZERO, four_fifths_power
+from liquidation.rules.model import Liquidator, StoredState, Terms, Tier
+from liquidation.rules.numbers import ONE, ZERO, four_fifths_power
 
 __all__ = ["bare_rules"]
 
@@ -16,12 +16,12 @@ __all__ = ["bare_rules"]
 def bare_rules(  # noqa: C901 - straight down, as one would write it by hand
     terms: Terms,
     liquidator: Liquidator | None,
-    standing: Standing,
+    state: StoredState,
     thresholds: Mapping[Tier, Decimal],
 ) -> int:
     """The code that rules 3 to 13 refuse with, 0 where none does.
 
-    The liquidation is the one of `standing`, and its two ratios are decimals.
+    The liquidation is the one of `state`, and its two ratios are decimals.
     """
     ratio, extra, named = terms.ratio_qty_request, terms.extra_liquidation_ratio, terms.symbols
     if ratio is not None and not ZERO <= ratio <= ONE:
@@ -37,8 +37,8 @@ def bare_rules(  # noqa: C901 - straight down, as one would write it by hand
         for each in named:
             if each.ratio_qty_request != ONE:
                 return -1005
-    liquidation = standing.liquidation
-    if liquidation is None or standing.closed:
+    liquidation = state.liquidation
+    if liquidation is None or state.closed:
         return -1202
     low = liquidation.tier is Tier.LOW
     if low is bool(named):
@@ -53,12 +53,12 @@ def bare_rules(  # noqa: C901 - straight down, as one would write it by hand
     for symbol in limits:
         if symbol not in by_symbol:
             return -1005
-    if standing.active_claim is not None:
+    if state.active_claim is not None:
         return -1012
-    completed = standing.last_completed_revision
+    completed = state.last_completed_revision
     if completed is not None and liquidation.revision <= completed:
         return -1012
-    if terms.liquidator_id == liquidation.account_id or standing.liquidator_in_liquidation:
+    if terms.liquidator_id == liquidation.account_id or state.liquidator_in_liquidation:
         return -1012
     if liquidation.margin_ratio >= liquidation.maintenance_margin_ratio:
         return -1202

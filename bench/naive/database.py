@@ -5,12 +5,12 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from liquidation.core.model import Liquidation, Standing, Verdict
-from liquidation.store import sqlite_claims, sqlite_liquidations
-from liquidation.store.base import BeginRequest, Begun, PutResult, StandingQuery
-from liquidation.store.clock import HostClock
-from liquidation.store.sqlite_schema import migrate
-from liquidation.store.sqlite_standings import first_look
+from liquidation.rules.model import Decision, Liquidation, StoredState
+from liquidation.store.base import BeginRequest, BeginResult, PutResult, StateQuery
+from liquidation.store.sqlite import claims
+from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.sqlite.schema import migrate
+from liquidation.store.sqlite.states import first_look
 
 __all__ = ["Database"]
 
@@ -24,19 +24,19 @@ class Database:
         self._lock = threading.Lock()
         migrate(self._writing)
 
-    def standing(self, query: StandingQuery) -> Standing:
-        # No claim was ever granted to a request without an id, so there is always a standing.
-        return first_look(self._reading, query, "", self._clock) or Standing()
+    def state(self, query: StateQuery) -> StoredState:
+        # No claim was ever granted to a request without an id, so there is always a state.
+        return first_look(self._reading, query, "", self._clock) or StoredState()
 
     def put(self, liquidations: Sequence[Liquidation]) -> list[PutResult]:
         with self._lock, self._writing:
             self._writing.execute("BEGIN IMMEDIATE")
-            return sqlite_liquidations.put(self._writing, liquidations, self._clock.wall_us())
+            return liquidations.put(self._writing, liquidations, self._clock.wall_us())
 
-    def begin(self, request: BeginRequest, judge: Callable[[Standing], Verdict]) -> Begun:
+    def begin(self, request: BeginRequest, judge: Callable[[StoredState], Decision]) -> BeginResult:
         with self._lock, self._writing:
             self._writing.execute("BEGIN IMMEDIATE")
-            return sqlite_claims.begin(self._writing, request, judge, self._clock)
+            return claims.begin(self._writing, request, judge, self._clock)
 
 
 def _connected(path: Path) -> sqlite3.Connection:

@@ -12,19 +12,19 @@ from grpc_status import rpc_status
 
 from bench.naive import stubs
 from bench.naive.database import Database
-from liquidation.core.decide import assemble, decide
-from liquidation.core.intake import Intake, read_liquidation, read_request
-from liquidation.core.leases import lease_us
-from liquidation.core.model import Case, Refusal, Standing, Verdict
-from liquidation.core.numbers import Ratio, plain
-from liquidation.core.policy import Policy
-from liquidation.core.texts import Sent
-from liquidation.desk import Answer
-from liquidation.logs.lines import Call, claim_fields, decision_fields, request_record
-from liquidation.service import refusals, wire
-from liquidation.service.claim_servicer import claim_message
-from liquidation.service.rules_servicer import claim_result
-from liquidation.store.base import BeginRequest, StandingQuery
+from liquidation.api import refusals, wire
+from liquidation.api.claim_servicer import claim_message
+from liquidation.api.desk import Answer
+from liquidation.api.rules_servicer import claim_result
+from liquidation.decisionlog.entry import Call, claim_fields, decision_fields, request_record
+from liquidation.rules.evaluate import assemble, decide
+from liquidation.rules.intake import Intake, read_liquidation, read_request
+from liquidation.rules.leases import lease_us
+from liquidation.rules.model import Decision, Refusal, RuleInput, StoredState
+from liquidation.rules.numbers import Ratio, plain
+from liquidation.rules.policy import Policy
+from liquidation.rules.texts import Sent
+from liquidation.store.base import BeginRequest, StateQuery
 from liquidation.v1 import claim_service_pb2, liquidation_service_pb2, rules_service_pb2
 
 __all__ = ["ClaimServicer", "LiquidationServicer", "RulesServicer"]
@@ -44,7 +44,7 @@ def _log(
     answer: Answer,
     sent: Sent,
     intake: Intake,
-    case: Case | None,
+    case: RuleInput | None,
     call: Call,
     claim: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
@@ -109,11 +109,11 @@ class RulesServicer(stubs.rules_service.LiquidationRulesServiceServicer):  # typ
         sent = wire.sent(request)
         assert sent.request is not None
         intake = read_request(sent.request)
-        standing: Standing | None = None
+        state: StoredState | None = None
         if intake.terms is not None:
-            query = StandingQuery.about(intake.terms, intake.snapshot)
-            standing = self._database.standing(query)
-        case = assemble(_POLICY, intake, standing, sent.unknown_fields)
+            query = StateQuery.about(intake.terms, intake.snapshot)
+            state = self._database.state(query)
+        case = assemble(_POLICY, intake, state, sent.unknown_fields)
         answer = Answer(f"naive-{time.time_ns()}", decide(case, explain=sent.explain))
         _log("decision", answer, sent, intake, case, call)
         return answer
@@ -172,8 +172,8 @@ class ClaimServicer(stubs.claim_service.ClaimServiceServicer):  # type: ignore[m
             lease_us=lease_us(lease, _POLICY.claims.default_lease_ttl_s),
         )
 
-        def judge(standing: Standing) -> Verdict:
-            return decide(assemble(_POLICY, intake, standing, sent.unknown_fields))
+        def judge(state: StoredState) -> Decision:
+            return decide(assemble(_POLICY, intake, state, sent.unknown_fields))
 
         begun = await asyncio.to_thread(self._database.begin, begin, judge)
         answer = Answer(begun.decision_id, begun.verdict)

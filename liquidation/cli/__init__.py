@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from liquidation.grpc_environment import prepare
+from liquidation.server.grpc_environment import prepare
 
 __all__ = ["main"]
 

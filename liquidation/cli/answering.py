@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from threading import Semaphore
 from typing import Final
 
+from liquidation.api import wire
+from liquidation.api.desk import Answer
+from liquidation.api.rules_servicer import claim_result
 from liquidation.cli.requests import Line
 from liquidation.client import ClaimAnswer, LiquidationClient, LiquidationRefused
-from liquidation.core import catalogue
-from liquidation.core.decide import assemble, decide
-from liquidation.core.intake import Intake, read_request
-from liquidation.core.model import Defect, Standing
-from liquidation.core.policy import Policy
-from liquidation.desk import Answer
-from liquidation.refused import claim_answer
-from liquidation.service import wire
-from liquidation.service.rules_servicer import claim_result
+from liquidation.client.refused import claim_answer
+from liquidation.rules import errors
+from liquidation.rules.evaluate import assemble, decide
+from liquidation.rules.intake import Intake, read_request
+from liquidation.rules.model import FieldViolation, StoredState
+from liquidation.rules.policy import Policy
 from liquidation.v1.rules_service_pb2 import CheckClaimRequest
 
 __all__ = ["MODES", "Answered", "Ask", "answered", "in_process", "over"]
@@ -30,7 +30,7 @@ _BATCH_BYTES: Final = 1024 * 1024
 # Requests of a stream that may wait for their answers.
 _UNDER_WAY: Final = 1000
 # Refusals that say nothing about a claim: they stand for the call, as those of a batch do.
-_OF_THE_KEY: Final = (catalogue.MALFORMED_KEY.code, catalogue.KEY_REFUSED.code)
+_OF_THE_KEY: Final = (errors.MALFORMED_KEY.code, errors.KEY_REFUSED.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,14 @@ def _decided(policy: Policy, request: CheckClaimRequest) -> Answer:
     """The verdict; there is no log, so it has no decision id."""
     data = request.SerializeToString()
     parsed = wire.parse(CheckClaimRequest, data, policy.limits.max_request_bytes)
-    sent = wire.unreadable(data, parsed) if isinstance(parsed, Defect) else wire.sent(parsed)
-    intake = Intake(defects=sent.defects)
+    sent = (
+        wire.unreadable(data, parsed) if isinstance(parsed, FieldViolation) else wire.sent(parsed)
+    )
+    intake = Intake(violations=sent.violations)
     if sent.request is not None:
         intake = read_request(sent.request)
-    standing = None if intake.terms is None else Standing()
-    case = assemble(policy, intake, standing, sent.unknown_fields)
+    state = None if intake.terms is None else StoredState()
+    case = assemble(policy, intake, state, sent.unknown_fields)
     return Answer("", decide(case, explain=sent.explain))
 
 

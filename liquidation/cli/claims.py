@@ -13,7 +13,7 @@ from liquidation.cli.options import format_option, screen
 from liquidation.cli.records import claim_json, claim_record_json
 from liquidation.cli.texts import Number, Utf8, moment, printable
 from liquidation.client import LiquidationRefused
-from liquidation.core.numbers import plain
+from liquidation.rules.numbers import plain
 from liquidation.values import Claim, ClaimRecord, ClaimState
 
 __all__ = ["claims"]

@@ -17,9 +17,9 @@ import click
 import grpc
 from click.core import ParameterSource
 
-from liquidation.certificates import CertificateError, read_certificates
 from liquidation.cli.options import address_option, server_option
 from liquidation.client import LiquidationClient, LiquidationClientError, LiquidationRefused
+from liquidation.config.tls import CertificateError, read_certificates
 
 __all__ = [
     "Server",

@@ -12,7 +12,7 @@ import orjson
 from liquidation.cli import db_sqlite
 from liquidation.cli.db_records import copied_record, status_record
 from liquidation.cli.options import format_option, screen
-from liquidation.settings import forms
+from liquidation.config.settings import forms
 from liquidation.store.base import StoreError
 from liquidation.store.locations import PostgresDatabase, SqliteFile, StoreLocation
 from liquidation.store.opening import require_driver

@@ -15,16 +15,17 @@ from psycopg import AsyncConnection, errors
 from psycopg.conninfo import conninfo_to_dict
 
 from liquidation.cli.texts import printable
-from liquidation.store import copying, postgres_schema, postgres_status
+from liquidation.store import copying
 from liquidation.store.base import StoreError
-from liquidation.store.clock import HostClock
 from liquidation.store.copying import Copied, Progress
 from liquidation.store.locations import PostgresDatabase, SqliteFile
-from liquidation.store.postgres_connection import PARAMETERS, require_utf8
-from liquidation.store.postgres_schema import STEPS, SchemaState
-from liquidation.store.postgres_script import script
-from liquidation.store.postgres_status import DatabaseStatus
-from liquidation.store.sqlite_source import SourceError
+from liquidation.store.postgres import schema
+from liquidation.store.postgres.connection import PARAMETERS, require_utf8
+from liquidation.store.postgres.schema import STEPS, SchemaState
+from liquidation.store.postgres.script import script
+from liquidation.store.postgres.status import DatabaseStatus, look
+from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.sqlite.source import SourceError
 
 __all__ = ["copy", "dry_run", "migrate", "status", "steps"]
 
@@ -43,7 +44,7 @@ _PARAMETERS: Final = PARAMETERS | {
 
 def status(database: PostgresDatabase) -> DatabaseStatus:
     """How the database stands."""
-    return _asked(database, postgres_status.look, _LOOK_S)
+    return _asked(database, look, _LOOK_S)
 
 
 def dry_run(database: PostgresDatabase) -> str:
@@ -59,7 +60,7 @@ def migrate(database: PostgresDatabase) -> tuple[SchemaState, SchemaState]:
         # Nothing is asked of the role where there is nothing to do.
         if before.version >= len(STEPS):
             return before, before
-        await postgres_schema.migrate(connection)
+        await schema.migrate(connection)
         return before, await _state(connection)
 
     return _asked(database, migrated)
@@ -87,7 +88,7 @@ def steps(before: int, after: int) -> Iterator[str]:
 async def _state(connection: _Connection) -> SchemaState:
     """The version of the schema, which is one that this service can work on or bring up."""
     require_utf8(connection)
-    state = await postgres_schema.state_at(connection)
+    state = await schema.state_at(connection)
     if state.version >= len(STEPS) and (problem := state.problem()):
         raise StoreError(problem)
     return state

@@ -4,15 +4,15 @@ from dataclasses import asdict
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-from liquidation.store import sqlite_schema
-from liquidation.store.holdings import Holdings
 from liquidation.store.locations import StoreLocation
-from liquidation.store.sqlite_status import FileStatus
+from liquidation.store.sqlite import schema
+from liquidation.store.sqlite.status import FileStatus
+from liquidation.store.stats import StoreStats
 
 if TYPE_CHECKING:
     # They need the extra `postgres`.
     from liquidation.store.copying import Copied
-    from liquidation.store.postgres_status import DatabaseStatus
+    from liquidation.store.postgres.status import DatabaseStatus
 
 __all__ = ["copied_record", "status_record"]
 
@@ -32,7 +32,7 @@ def status_record(store: StoreLocation, found: "FileStatus | DatabaseStatus") ->
 
 def _of_file(found: FileStatus) -> dict[str, Any]:
     return {
-        "schema": {"version": found.version, "newest_known": sqlite_schema.NEWEST},
+        "schema": {"version": found.version, "newest_known": schema.NEWEST},
         "exists": found.exists,
         "writable": found.writable,
         "bytes": {"file": found.size, "write_ahead_log": found.log_size},
@@ -40,7 +40,7 @@ def _of_file(found: FileStatus) -> dict[str, Any]:
 
 
 def _of_database(found: "DatabaseStatus") -> dict[str, Any]:
-    from liquidation.store.postgres_schema import NEWEST  # noqa: PLC0415 - it needs an extra
+    from liquidation.store.postgres.schema import NEWEST  # noqa: PLC0415 - it needs an extra
 
     return {
         "not_counted": found.uncounted,
@@ -58,7 +58,7 @@ def _of_database(found: "DatabaseStatus") -> dict[str, Any]:
     }
 
 
-def _holdings_record(holds: Holdings) -> dict[str, Any]:
+def _holdings_record(holds: StoreStats) -> dict[str, Any]:
     ended = holds.oldest_end
     return asdict(holds) | {"oldest_end": None if ended is None else ended.astimezone(UTC)}
 

@@ -10,15 +10,15 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from liquidation.cli.drawing import a_console, a_table, cell
 from liquidation.cli.texts import moment
-from liquidation.store import sqlite_schema
-from liquidation.store.holdings import Holdings
 from liquidation.store.locations import StoreLocation
-from liquidation.store.sqlite_status import FileStatus
+from liquidation.store.sqlite import schema
+from liquidation.store.sqlite.status import FileStatus
+from liquidation.store.stats import StoreStats
 
 if TYPE_CHECKING:
     # They need the extra `postgres`.
     from liquidation.store.copying import Copied
-    from liquidation.store.postgres_status import DatabaseStatus
+    from liquidation.store.postgres.status import DatabaseStatus
 
 __all__ = ["Progress", "write_copied", "write_status"]
 
@@ -78,12 +78,12 @@ def _of_file(found: FileStatus) -> Iterator[tuple[str, str]]:
         yield "file", "is not there yet" + ("; a start makes it" if found.writable else "")
         return
     yield "file", f"{_size(found.size)}, and {_size(found.log_size)} of write-ahead log"
-    yield "schema", _schema(found.version, sqlite_schema.NEWEST, migrates=found.migrates)
+    yield "schema", _schema(found.version, schema.NEWEST, migrates=found.migrates)
     yield from _holdings(found.holds, "")
 
 
 def _of_database(found: "DatabaseStatus") -> Iterator[tuple[str, str]]:
-    from liquidation.store.postgres_schema import NEWEST  # noqa: PLC0415 - it needs an extra
+    from liquidation.store.postgres.schema import NEWEST  # noqa: PLC0415 - it needs an extra
 
     server, state = found.server, found.state
     role = "standby" if server.standby else "primary"
@@ -117,7 +117,7 @@ def _schema(version: int, newest: int, *, migrates: bool) -> str:
     return f"{told}; a start makes it {newest}" if migrates else told
 
 
-def _holdings(holds: Holdings | None, uncounted: str) -> Iterator[tuple[str, str]]:
+def _holdings(holds: StoreStats | None, uncounted: str) -> Iterator[tuple[str, str]]:
     if holds is None:
         if uncounted:
             yield "rows", f"not counted: {uncounted}"

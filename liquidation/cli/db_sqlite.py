@@ -8,13 +8,12 @@ from contextlib import contextmanager
 import click
 
 from liquidation.cli.texts import printable
-from liquidation.store import sqlite_status
 from liquidation.store.base import StoreError
-from liquidation.store.clock import HostClock
 from liquidation.store.locations import SqliteFile
-from liquidation.store.sqlite import SqliteStore
-from liquidation.store.sqlite_schema import NEWEST
-from liquidation.store.sqlite_status import FileStatus
+from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.sqlite.schema import NEWEST
+from liquidation.store.sqlite.status import FileStatus, look
+from liquidation.store.sqlite.store import SqliteStore
 
 __all__ = ["migrate", "status", "version"]
 
@@ -22,7 +21,7 @@ __all__ = ["migrate", "status", "version"]
 def status(file: SqliteFile) -> FileStatus:
     """How the file stands."""
     with _told(file):
-        return sqlite_status.look(file.path, HostClock())
+        return look(file.path, HostClock())
 
 
 def version(file: SqliteFile) -> int:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from liquidation.cli.texts import printable
-from liquidation.core.numbers import plain
+from liquidation.rules.numbers import plain
 
 __all__ = ["NARROW", "PAGE", "a_console", "a_table", "cell", "plainly"]
 

@@ -7,7 +7,7 @@ import click
 import orjson
 
 from liquidation.cli.options import format_option, screen
-from liquidation.core.catalogue import OWN_WORDS, TABLE, Row
+from liquidation.rules.errors import OWN_WORDS, TABLE, ErrorRow
 
 __all__ = ["errors", "markdown"]
 
@@ -57,7 +57,7 @@ def markdown() -> str:
     )
 
 
-def _table(rows: Iterable[Row]) -> Iterable[str]:
+def _table(rows: Iterable[ErrorRow]) -> Iterable[str]:
     yield _line(_COLUMNS)
     yield _line("---" for _ in _COLUMNS)
     for row in rows:
@@ -80,7 +80,7 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 
-def _records(rows: Iterable[Row]) -> list[dict[str, Any]]:
+def _records(rows: Iterable[ErrorRow]) -> list[dict[str, Any]]:
     return [
         {
             "code": row.code,

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from liquidation.core.key_file import keys_text, read_keys
-from liquidation.core.keys import KeyRing, KeysError
+from liquidation.auth.key_file import keys_text, read_keys
+from liquidation.auth.keys import KeyRing, KeysError
 
 __all__ = ["edit_keys", "read_key_file"]
 

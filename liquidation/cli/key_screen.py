@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
+from liquidation.auth.keys import KeyEntry, KeyState, Permission
 from liquidation.cli.drawing import a_console, a_table, cell
 from liquidation.cli.texts import moment
-from liquidation.core.keys import KeyEntry, KeyState, Permission
 
 __all__ = ["write_keys"]
 

@@ -11,10 +11,7 @@ from typing import Any, Final, TypeVar
 import click
 import orjson
 
-from liquidation.cli.key_edits import edit_keys, read_key_file
-from liquidation.cli.options import format_option, screen
-from liquidation.cli.texts import printable
-from liquidation.core.keys import (
+from liquidation.auth.keys import (
     ENTROPY_BYTES,
     KeyEntry,
     KeyRing,
@@ -23,6 +20,9 @@ from liquidation.core.keys import (
     new_key,
     revoked_key,
 )
+from liquidation.cli.key_edits import edit_keys, read_key_file
+from liquidation.cli.options import format_option, screen
+from liquidation.cli.texts import printable
 
 __all__ = ["keys"]
 

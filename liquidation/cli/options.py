@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from liquidation.core.policy import Policy, PolicyError
-from liquidation.settings import DEFAULT_LISTEN, load_policy
+from liquidation.config.settings import DEFAULT_LISTEN, load_policy
+from liquidation.rules.policy import Policy, PolicyError
 
 __all__ = [
     "address_option",

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from liquidation.cli.answering import Answered
 from liquidation.client import LiquidationRefused
-from liquidation.messages import message_of
+from liquidation.client.convert import message_of
 from liquidation.v1 import claim_service_pb2, liquidation_pb2
 from liquidation.values import Claim, ClaimRecord, Decision
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 import orjson
 
+from liquidation.api.rules_servicer import rules_in_force
 from liquidation.cli.connecting import Server, connected, optional_server_options
 from liquidation.cli.options import format_option, policy_of, rules_option, screen
 from liquidation.cli.records import proto_json
-from liquidation.messages import value_of
-from liquidation.service.rules_servicer import rules_in_force
+from liquidation.client.convert import value_of
 from liquidation.v1.rules_service_pb2 import GetRulesResponse
 from liquidation.values import Rules
 

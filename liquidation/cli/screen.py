@@ -15,7 +15,7 @@ from liquidation.cli.claim_screen import write_claim, write_claims
 from liquidation.cli.drawing import NARROW, PAGE, a_console, a_table, cell, plainly
 from liquidation.cli.texts import printable
 from liquidation.client import ClaimAnswer, LiquidationRefused
-from liquidation.core.catalogue import OWN_WORDS, TABLE
+from liquidation.rules.errors import OWN_WORDS, TABLE
 from liquidation.v1 import liquidation_pb2
 from liquidation.values import CheckedClaim, RuleMode, RuleOutcome, Rules
 

@@ -7,16 +7,16 @@ from typing import Any, Final
 
 import click
 
-from liquidation import serving
 from liquidation.cli.texts import printable
-from liquidation.configuration import ConfigurationError, read_configuration
-from liquidation.listeners import ListenError
-from liquidation.logbook import LogbookError
+from liquidation.config.live import ConfigurationError, read_configuration
+from liquidation.config.settings import Settings, serve_options
+from liquidation.decisionlog.opening import LogbookError
 from liquidation.metrics import MetricsError
-from liquidation.preflight import Finding, State, findings
-from liquidation.settings import Settings, serve_options
+from liquidation.server import serving
+from liquidation.server.listeners import ListenError
+from liquidation.server.preflight import Finding, State, findings
+from liquidation.server.workers import WorkerFailedError, supervise
 from liquidation.store.base import StoreError
-from liquidation.workers import WorkerFailedError, supervise
 
 __all__ = ["serve"]
 

@@ -7,9 +7,9 @@ import click
 import orjson
 
 from liquidation.cli.options import format_option, screen
-from liquidation.core.policy import Policy, policy_record
-from liquidation.core.policy_keys import POLICY_KEYS, PolicyKey
-from liquidation.settings import SECTIONS, Setting
+from liquidation.config.settings import SECTIONS, Setting
+from liquidation.rules.policy import Policy, policy_record
+from liquidation.rules.policy_keys import POLICY_KEYS, PolicyKey
 
 __all__ = ["markdown", "settings"]
 

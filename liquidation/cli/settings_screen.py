@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from liquidation.cli.drawing import a_console, a_table, cell
-from liquidation.core.policy_keys import POLICY_KEYS
-from liquidation.settings import SECTIONS
+from liquidation.config.settings import SECTIONS
+from liquidation.rules.policy_keys import POLICY_KEYS
 
 __all__ = ["write_settings"]
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from liquidation.core.numbers import MAX_INT64
+from liquidation.rules.numbers import MAX_INT64
 
 __all__ = ["Number", "Utf8", "moment", "printable"]
 

@@ -17,16 +17,16 @@ Both are a `LiquidationClientError`. The claims of a batch and of a stream are a
 there a refusal is a value beside the others, and what is raised concerns the whole call.
 """
 
-from liquidation.calls import CheckRequest, StreamedRequest
 from liquidation.client.aio import AsyncLiquidationClient
+from liquidation.client.calls import CheckRequest, StreamedRequest
 from liquidation.client.connection import DEFAULT_TIMEOUT
-from liquidation.client.sync import LiquidationClient
-from liquidation.refused import (
+from liquidation.client.refused import (
     ClaimAnswer,
     LiquidationCallFailed,
     LiquidationClientError,
     LiquidationRefused,
 )
+from liquidation.client.sync import LiquidationClient
 
 __all__ = [
     "DEFAULT_TIMEOUT",

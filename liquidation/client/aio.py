@@ -7,7 +7,7 @@ from typing import ParamSpec, Self, TypeVar
 
 import grpc
 
-from liquidation.calls import (
+from liquidation.client.calls import (
     BATCH_CHECK_CLAIMS,
     BATCH_PUT_LIQUIDATIONS,
     BEGIN_CLAIM,
@@ -36,7 +36,7 @@ from liquidation.client.connection import (
     stream_call,
     unary_call,
 )
-from liquidation.refused import ClaimAnswer, failure
+from liquidation.client.refused import ClaimAnswer, failure
 from liquidation.values import (
     CheckedClaim,
     Claim,

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from liquidation.calls import Rpc
+from liquidation.client.calls import Rpc
 
 __all__ = ["DEFAULT_TIMEOUT", "OPTIONS", "authorization", "stream_call", "unary_call"]
 

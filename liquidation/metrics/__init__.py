@@ -7,7 +7,7 @@ prometheus_client, the extra `metrics`.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from liquidation.logs.observer import Observer
+from liquidation.decisionlog.observer import Observer
 
 if TYPE_CHECKING:
     from liquidation.metrics.prometheus import Metrics

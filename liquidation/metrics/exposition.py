@@ -9,7 +9,7 @@ from wsgiref.simple_server import WSGIServer
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import Metric
 
-from liquidation.addresses import TcpAddress, parse_address
+from liquidation.config.addresses import TcpAddress, parse_address
 from liquidation.metrics import MetricsError
 
 __all__ = ["Endpoint", "labelled", "merged", "serve_metrics"]

@@ -16,9 +16,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from liquidation.core.policy import RULE_NAMES
-from liquidation.logs.lines import Disagreement
-from liquidation.logs.observer import EVENTS, ClaimEnd
+from liquidation.decisionlog.entry import Disagreement
+from liquidation.decisionlog.observer import EVENTS, ClaimEnd
 from liquidation.metrics import FILES, Instruments
 from liquidation.metrics.exposition import Endpoint, labelled, serve_metrics
 from liquidation.metrics.facts import Facts
@@ -36,6 +35,7 @@ from liquidation.metrics.series import (
     histogram,
 )
 from liquidation.metrics.workers import answer_scrapes
+from liquidation.rules.policy import RULE_NAMES
 
 __all__ = ["Metrics"]
 

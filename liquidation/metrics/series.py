@@ -8,8 +8,8 @@ from typing import Any, Final, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from liquidation.core.catalogue import OWN_WORDS, TABLE
-from liquidation.core.policy import RULE_NAMES
+from liquidation.rules.errors import OWN_WORDS, TABLE
+from liquidation.rules.policy import RULE_NAMES
 from liquidation.v1 import claim_service_pb2, liquidation_service_pb2, rules_service_pb2
 
 __all__ = [

@@ -9,23 +9,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, Self
 
-from liquidation.core.model import (
+from liquidation.rules.model import (
     ActiveClaim,
     Claim,
     ClaimEvent,
     ClaimState,
+    Decision,
     Liquidation,
-    Standing,
+    StoredState,
     Terms,
-    Verdict,
 )
 
 __all__ = [
     "TIMEOUT_S",
     "AccountMismatchError",
     "BeginRequest",
-    "Begun",
-    "Changed",
+    "BeginResult",
+    "ChangeResult",
     "ClaimActiveError",
     "ClaimFilter",
     "ClaimPage",
@@ -33,7 +33,7 @@ __all__ = [
     "Page",
     "PutResult",
     "SchemaError",
-    "StandingQuery",
+    "StateQuery",
     "Store",
     "StoreError",
     "StoreUnavailableError",
@@ -79,7 +79,7 @@ class ClaimActiveError(StoreError):
         self.active = active
 
 
-class StandingQuery(NamedTuple):
+class StateQuery(NamedTuple):
     """What a request is about: its liquidation, whose account it says that is, and who claims.
 
     `account_id` is that of the snapshot sent with the request, "" where there is none.
@@ -134,7 +134,7 @@ class BeginRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class BeginResult:
     """What became of a BeginRequest.
 
     - Refused: `claim` is None, and `verdict` says why.
@@ -142,21 +142,21 @@ class Begun:
     - Known: `known` is True, `claim` is what the request_id got before, and `verdict` and
       `decision_id` are those of then. Nothing was changed.
 
-    `standing` is what was decided on, None where the claim was known. `put` is what became of the
+    `state` is what was decided on, None where the claim was known. `put` is what became of the
     snapshot, `expired` are claims whose lease was found to have run out.
     """
 
     claim: Claim | None
-    verdict: Verdict
+    verdict: Decision
     decision_id: str
     known: bool = False
-    standing: Standing | None = None
+    state: StoredState | None = None
     put: PutResult | None = None
     expired: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class ChangeResult:
     """A claim as it stands after a change was tried, None where there is none of that id."""
 
     claim: Claim | None
@@ -187,7 +187,7 @@ class Store(Protocol):
     reader at once, whether or not that is written down yet.
     """
 
-    async def standings(self, queries: Sequence[StandingQuery]) -> list[Standing]:
+    async def states(self, queries: Sequence[StateQuery]) -> list[StoredState]:
         """What is known about each request, in order, all read at one moment."""
         ...
 
@@ -220,7 +220,9 @@ class Store(Protocol):
         """
         ...
 
-    async def begin(self, request: BeginRequest, decide: Callable[[Standing], Verdict]) -> Begun:
+    async def begin(
+        self, request: BeginRequest, decide: Callable[[StoredState], Decision]
+    ) -> BeginResult:
         """Grants a claim if `decide` accepts it: one active claim an account, whoever else tries.
 
         The request_id, the snapshot, the decision and the account's slot are one transaction.
@@ -228,13 +230,13 @@ class Store(Protocol):
         """
         ...
 
-    async def renew(self, claim_id: str, token: int, lease_us: int) -> Changed:
+    async def renew(self, claim_id: str, token: int, lease_us: int) -> ChangeResult:
         """Lets an active claim's lease run for `lease_us` from now."""
         ...
 
     async def end(
         self, claim_id: str, token: int | None, state: ClaimState, reason: str
-    ) -> Changed:
+    ) -> ChangeResult:
         """Ends an active claim as COMPLETED or CANCELLED. A `token` of None fits every claim."""
         ...
 

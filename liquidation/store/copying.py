@@ -15,10 +15,10 @@ import psycopg
 from psycopg import AsyncConnection, errors, sql
 
 from liquidation.store.base import StoreError
-from liquidation.store.clock import StoreClock
-from liquidation.store.postgres_schema import state_at
-from liquidation.store.postgres_standings import microseconds
-from liquidation.store.sqlite_source import Row, Source, alone
+from liquidation.store.postgres.schema import state_at
+from liquidation.store.postgres.states import microseconds
+from liquidation.store.sqlite.clock import StoreClock
+from liquidation.store.sqlite.source import Row, Source, alone
 
 __all__ = ["Copied", "CopyError", "InDoubtError", "Progress", "copy"]
 

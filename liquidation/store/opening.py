@@ -1,9 +1,9 @@
 """Opens the store that the setting `--store` names."""
 
 from liquidation.store.base import CommitObserver, Store, StoreError
-from liquidation.store.clock import HostClock
 from liquidation.store.locations import SqliteFile, StoreLocation
-from liquidation.store.sqlite import SqliteStore
+from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.sqlite.store import SqliteStore
 
 __all__ = ["DriverMissingError", "open_store", "require_driver"]
 
@@ -49,7 +49,7 @@ async def open_store(
     if isinstance(location, SqliteFile):
         return SqliteStore(location.path, HostClock(), committed=committed, timeout_s=timeout_s)
     require_driver()
-    from liquidation.store.postgres import PostgresStore  # noqa: PLC0415 - it needs an extra
+    from liquidation.store.postgres.store import PostgresStore  # noqa: PLC0415 - it needs an extra
 
     return await PostgresStore.open(
         location.url, committed=committed, timeout_s=timeout_s, connections=connections

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import orjson
 
-from liquidation.core.model import Claim, ClaimState, Liquidation, Standing, Verdict
-from liquidation.core.numbers import plain
-from liquidation.core.record import (
+from liquidation.rules.model import Claim, ClaimState, Decision, Liquidation, StoredState
+from liquidation.rules.numbers import plain
+from liquidation.rules.record import (
     claimed_positions_from_record,
     claimed_positions_record,
     liquidation_record,
@@ -36,21 +36,21 @@ def liquidation_text(liquidation: Liquidation) -> str:
     return orjson.dumps(liquidation_record(liquidation)).decode()
 
 
-def is_news(snapshot: Liquidation | None, standing: Standing) -> bool:
+def is_news(snapshot: Liquidation | None, state: StoredState) -> bool:
     """Whether a snapshot that a request brought would be stored."""
-    if snapshot is None or standing.closed:
+    if snapshot is None or state.closed:
         return False
-    return standing.liquidation is None or standing.liquidation.revision < snapshot.revision
+    return state.liquidation is None or state.liquidation.revision < snapshot.revision
 
 
-def account_of(request: BeginRequest, standing: Standing) -> str | None:
+def account_of(request: BeginRequest, state: StoredState) -> str | None:
     """Whose slot a request is about; None where no liquidation is known."""
     if request.snapshot is not None:
         return request.snapshot.account_id
-    return None if standing.liquidation is None else standing.liquidation.account_id
+    return None if state.liquidation is None else state.liquidation.account_id
 
 
-def claim_record(request: BeginRequest, account_id: str, verdict: Verdict) -> dict[str, Any]:
+def claim_record(request: BeginRequest, account_id: str, verdict: Decision) -> dict[str, Any]:
     """What is stored of a claim that is granted, but for its times; three values are JSON text."""
     return {
         "claim_id": request.claim_id,
@@ -68,7 +68,7 @@ def claim_record(request: BeginRequest, account_id: str, verdict: Verdict) -> di
 def granted(
     request: BeginRequest,
     account_id: str,
-    verdict: Verdict,
+    verdict: Decision,
     fencing_token: int,
     begin_us: int,
     expire_us: int,
@@ -116,7 +116,7 @@ def claim_from(
     )
 
 
-def _decision_record(decision_id: str, verdict: Verdict) -> dict[str, Any]:
+def _decision_record(decision_id: str, verdict: Decision) -> dict[str, Any]:
     """What of a decision the same request_id is told again."""
     numbers = (
         verdict.total_notional,
@@ -131,12 +131,12 @@ def _decision_record(decision_id: str, verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def verdict_from(record: Mapping[str, Any], claim: Claim) -> tuple[str, Verdict]:
+def verdict_from(record: Mapping[str, Any], claim: Claim) -> tuple[str, Decision]:
     """The id of the decision that granted a claim, and the decision."""
     total, least, margin, maintenance = (
         None if text is None else Decimal(text) for text in record["numbers"]
     )
-    verdict = Verdict(
+    verdict = Decision(
         refusal=None,
         rules_version=record["rules_version"],
         total_notional=total,

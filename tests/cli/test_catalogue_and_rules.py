@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from liquidation.cli.errors import markdown
-from liquidation.core.catalogue import OWN_WORDS, TABLE
+from liquidation.rules.errors import OWN_WORDS, TABLE
 from tests.cli.commands import in_a_process, run, run_apart
 from tests.sidecars import Running
 

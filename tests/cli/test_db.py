@@ -11,10 +11,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from liquidation.store import sqlite_schema
-from liquidation.store.clock import HostClock
-from liquidation.store.postgres_schema import LOCK_KEY, NEWEST
-from liquidation.store.sqlite import SqliteStore
+from liquidation.store.postgres.schema import LOCK_KEY, NEWEST
+from liquidation.store.sqlite import schema
+from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.sqlite.store import SqliteStore
 from tests.cli.commands import run
 from tests.cli.test_serve_check_postgres import execute, role, set_up, url_of
 from tests.postgres.databases import Databases
@@ -124,7 +124,7 @@ def test_a_script_that_is_not_run_to_its_end_changes_nothing(postgres_database: 
 def test_a_script_waits_for_who_migrates_and_not_for_long(
     postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liquidation.store.postgres_script.PATIENCE_S", 0.05)
+    monkeypatch.setattr("liquidation.store.postgres.script.PATIENCE_S", 0.05)
     _, script, _ = migrate(postgres_database, "--dry-run")
     with psycopg.connect(postgres_database) as other:
         other.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
@@ -197,7 +197,7 @@ def test_a_newer_schema_is_left_as_it_is(postgres_database: str, oldest: int, st
 def test_a_lock_that_is_not_given_back_is_not_waited_for_long(
     postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liquidation.store.postgres_schema.PATIENCE_S", 0.05)
+    monkeypatch.setattr("liquidation.store.postgres.schema.PATIENCE_S", 0.05)
     with psycopg.connect(postgres_database) as other:
         other.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
 
@@ -257,7 +257,7 @@ def test_a_place_that_is_none_is_told_and_not_repeated(url: str) -> None:
 def test_a_file_is_brought_up_as_a_start_does_it(tmp_path: Path) -> None:
     path = tmp_path / "old.db"
     with closing(sqlite3.connect(path)) as old:
-        for statement in sqlite_schema._STEPS[0]:
+        for statement in schema._STEPS[0]:
             old.execute(statement)
         old.execute("PRAGMA user_version = 1")
     name = f"sqlite:{path}"

@@ -8,11 +8,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from liquidation.core.model import ClaimState
+from liquidation.rules.model import ClaimState
 from liquidation.store.base import Store
 from liquidation.store.locations import parse_location
 from liquidation.store.opening import open_store
-from liquidation.store.postgres_schema import NEWEST, PRIVILEGES
+from liquidation.store.postgres.schema import NEWEST, PRIVILEGES
 from tests.cli.commands import run
 from tests.cli.test_serve_check_postgres import execute, role, set_up, url_of
 from tests.postgres.pgbouncer import PgBouncer

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.store.clock import HostClock
-from liquidation.store.sqlite_source import moment
+from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.sqlite.source import moment
 from tests.cli.checking import contents
 from tests.cli.commands import in_a_process, run
 from tests.cli.test_db_status import HOLDS, drawn, fill, status

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from liquidation.core.key_file import read_keys
-from liquidation.core.keys import Identity, KeyRing, Permission
+from liquidation.auth.key_file import read_keys
+from liquidation.auth.keys import Identity, KeyRing, Permission
 from tests.cli.commands import in_a_process, on_a_terminal, run
 
 CHECK = ("--permission", "check")

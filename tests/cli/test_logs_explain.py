@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.core.policy import RULE_NAMES
+from liquidation.rules.policy import RULE_NAMES
 from liquidation.v1 import claim_service_pb2 as pb
 from tests import samples
 from tests.cli.commands import on_a_terminal, run

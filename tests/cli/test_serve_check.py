@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.store.sqlite_schema import NEWEST
+from liquidation.store.sqlite.schema import NEWEST
 from tests.cli.checking import check, check_as_a_user, contents, finding, told
 from tests.cli.commands import in_a_process, run
 from tests.processes import serving, start

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.store.clock import HostClock
-from liquidation.store.sqlite import SqliteStore
-from liquidation.store.sqlite_schema import NEWEST
+from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.sqlite.schema import NEWEST
+from liquidation.store.sqlite.store import SqliteStore
 from tests.certificates import LOCAL, Authority
 from tests.cli.checking import check, check_as_a_user, contents, finding, told
 from tests.cli.commands import run

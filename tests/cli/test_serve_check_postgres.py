@@ -12,12 +12,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from liquidation.core.model import ClaimState
-from liquidation.preflight import postgres as preflight
-from liquidation.store.base import StandingQuery
+from liquidation.rules.model import ClaimState
+from liquidation.server.preflight import postgres as preflight
+from liquidation.store.base import StateQuery
 from liquidation.store.locations import PostgresDatabase
 from liquidation.store.opening import open_store
-from liquidation.store.postgres_schema import NEWEST, PRIVILEGES, SchemaState, migrate
+from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, SchemaState, migrate
 from tests.cli.checking import check, contents, told
 from tests.postgres.replication import replicated
 from tests.postgres.server import HOST, SUPERUSER, PostgresServer
@@ -180,7 +180,7 @@ async def serve(url: str) -> None:
         claim = granted(await begin(store))
         await store.renew(claim.claim_id, claim.fencing_token, 1_000_000)
         await store.end(claim.claim_id, None, ClaimState.COMPLETED, "")
-        await store.standings([StandingQuery(1, "liquidator-1")])
+        await store.states([StateQuery(1, "liquidator-1")])
         await store.history(claim.claim_id)
         await store.close_liquidation(2)
         await store.expire(1)

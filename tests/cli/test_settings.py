@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from liquidation.cli.serve import serve
-from liquidation.core.policy import RULE_NAMES, Mode, PolicyError, read_policy
-from liquidation.core.policy_keys import POLICY_KEYS
-from liquidation.settings import SECTIONS, Setting, Settings, serve_options
+from liquidation.config.settings import SECTIONS, Setting, Settings, serve_options
+from liquidation.rules.policy import RULE_NAMES, Mode, PolicyError, read_policy
+from liquidation.rules.policy_keys import POLICY_KEYS
 from liquidation.store.locations import PostgresDatabase
 from tests.cli.commands import run
 from tests.test_examples import EXAMPLES

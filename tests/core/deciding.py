@@ -4,11 +4,11 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from liquidation.core.decide import assemble, decide
-from liquidation.core.intake import Intake, read_liquidation, read_request
-from liquidation.core.model import Liquidation, Standing, Verdict
-from liquidation.core.policy import Policy
-from liquidation.service import wire
+from liquidation.api import wire
+from liquidation.rules.evaluate import assemble, decide
+from liquidation.rules.intake import Intake, read_liquidation, read_request
+from liquidation.rules.model import Decision, Liquidation, StoredState
+from liquidation.rules.policy import Policy
 from tests import samples
 
 __all__ = ["add_unknown_field", "intake_of", "stored", "verdict_on"]
@@ -31,11 +31,11 @@ def verdict_on(
     request: dict[str, Any],
     *,
     policy: Policy | None = None,
-    standing: Standing | None = None,
+    state: StoredState | None = None,
     explain: bool = False,
     unknown_field_in: str | None = None,
-) -> Verdict:
-    """The verdict on a request, with nothing stored unless `standing` says otherwise."""
+) -> Decision:
+    """The verdict on a request, with nothing stored unless `state` says otherwise."""
     message = samples.check(request)
     if unknown_field_in is not None:
         add_unknown_field(message, unknown_field_in)
@@ -43,10 +43,10 @@ def verdict_on(
     assert sent.request is not None
     intake = read_request(sent.request)
     if intake.terms is None:
-        standing = None
-    elif standing is None:
-        standing = Standing()
-    case = assemble(policy or Policy(), intake, standing, sent.unknown_fields)
+        state = None
+    elif state is None:
+        state = StoredState()
+    case = assemble(policy or Policy(), intake, state, sent.unknown_fields)
     return decide(case, explain=explain)
 
 

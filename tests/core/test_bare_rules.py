@@ -7,20 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.rules import QUESTIONS, Question, bare_code, code, compare
-from liquidation.core.intake import Intake
-from liquidation.core.model import (
+from liquidation.rules.intake import Intake
+from liquidation.rules.model import (
     ActiveClaim,
     Liquidation,
     Liquidator,
     MarginAccount,
     MarginPosition,
     Position,
-    Standing,
+    StoredState,
     SymbolRatio,
     Terms,
     Tier,
 )
-from liquidation.core.numbers import EXACT
+from liquidation.rules.numbers import EXACT
 
 SYMBOLS = ("BTC", "ETH", "SOL")
 
@@ -77,7 +77,7 @@ def _questions(draw: st.DrawFn) -> Question:
         1, "account", tier, positions, draw(MARGIN_RATIOS), Decimal("0.02"), revision=5
     )
     seldom = st.integers(0, 9).map(lambda number: number == 0)
-    standing = Standing(
+    state = StoredState(
         None if draw(seldom) else liquidation,
         closed=draw(seldom),
         liquidator_in_liquidation=draw(seldom),
@@ -85,7 +85,7 @@ def _questions(draw: st.DrawFn) -> Question:
         last_completed_revision=draw(st.sampled_from([None, None, 4, 5])),
     )
     liquidator = draw(st.one_of(st.none(), _liquidators()))
-    return Question(Intake(draw(_terms(tier)), None, liquidator), standing)
+    return Question(Intake(draw(_terms(tier)), None, liquidator), state)
 
 
 @settings(max_examples=300)

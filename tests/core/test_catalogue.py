@@ -7,9 +7,9 @@ from string import Formatter
 import pytest
 from google.rpc import error_details_pb2
 
-from liquidation.core import catalogue
-from liquidation.core.catalogue import OWN_WORDS, TABLE, Code, Detail, GrpcCode, Row
-from liquidation.core.model import Refusal
+from liquidation.rules import errors
+from liquidation.rules.errors import OWN_WORDS, TABLE, Detail, ErrorCode, ErrorRow, GrpcCode
+from liquidation.rules.model import Refusal
 from tests import samples
 from tests.core.deciding import verdict_on
 
@@ -100,7 +100,7 @@ def test_the_table_is_the_exchanges_row_by_row_and_word_for_word() -> None:
 
 
 def test_rows_of_one_code_share_one_code_object() -> None:
-    kinds: dict[int, Code] = {}
+    kinds: dict[int, ErrorCode] = {}
     for row in (*TABLE, *OWN_WORDS):
         assert kinds.setdefault(row.code, row.kind) is row.kind
 
@@ -114,20 +114,20 @@ def test_rows_of_our_own_use_codes_of_the_table() -> None:
 
 
 def test_a_good_key_that_lacks_a_permission_is_told_in_the_tables_words() -> None:
-    row = catalogue.KEY_LACKS_PERMISSION
+    row = errors.KEY_LACKS_PERMISSION
 
     assert (row.code, row.kind.name, row.grpc.name) == (-1002, "UNAUTHORIZED", "PERMISSION_DENIED")
-    assert row.message == catalogue.KEY_REFUSED.message
+    assert row.message == errors.KEY_REFUSED.message
 
 
 def test_every_row_of_the_module_is_in_a_table() -> None:
-    rows = [value for value in vars(catalogue).values() if isinstance(value, Row)]
+    rows = [value for value in vars(errors).values() if isinstance(value, ErrorRow)]
 
     assert {id(row) for row in rows} == {id(row) for row in (*TABLE, *OWN_WORDS)}
 
 
 @pytest.mark.parametrize("row", TABLE, ids=ROW_IDS)
-def test_a_row_travels_with_the_grpc_code_of_the_contract(row: Row) -> None:
+def test_a_row_travels_with_the_grpc_code_of_the_contract(row: ErrorRow) -> None:
     if row.code == -1202:
         assert row.grpc.name == GRPC_CODES_OF_1202[row.message]
     elif row.code in GRPC_CODES:
@@ -160,22 +160,22 @@ def test_the_rows_that_this_service_says_are_these() -> None:
 
 
 @pytest.mark.parametrize("row", TABLE, ids=ROW_IDS)
-def test_a_row_says_when_it_is_said_and_never_only_where_it_is_not(row: Row) -> None:
+def test_a_row_says_when_it_is_said_and_never_only_where_it_is_not(row: ErrorRow) -> None:
     assert row.when.endswith(".")
     assert row.when.startswith("Never: ") is not row.emitted
 
 
 # Each template with the values that stand in its example, which for the table is the exchange's.
 EXAMPLES = [
-    (catalogue.TOTAL_BELOW_THRESHOLD, {"min_claim_notional": "10000", "least_req_ratio": "1"}),
-    (catalogue.RATIO_TOO_SMALL, {"least_req_ratio": "xxxx"}),
-    (catalogue.CLAIM_ENDED, {"state": "expired"}),
+    (errors.TOTAL_BELOW_THRESHOLD, {"min_claim_notional": "10000", "least_req_ratio": "1"}),
+    (errors.RATIO_TOO_SMALL, {"least_req_ratio": "xxxx"}),
+    (errors.CLAIM_ENDED, {"state": "expired"}),
 ]
 
 
 @pytest.mark.parametrize(("row", "values"), EXAMPLES, ids=[row.message for row, _ in EXAMPLES])
 def test_a_template_filled_with_the_exchanges_numbers_gives_its_words(
-    row: Row, values: dict[str, str]
+    row: ErrorRow, values: dict[str, str]
 ) -> None:
     assert row.render(values) == row.message
     assert row.placeholders == values.keys()
@@ -188,7 +188,7 @@ def test_every_template_has_an_example() -> None:
 
 
 def test_a_row_without_template_stands_as_it_is_whatever_the_values() -> None:
-    row = catalogue.WRONG_FORMAT
+    row = errors.WRONG_FORMAT
 
     assert row.render({"least_req_ratio": "1"}) == row.message
     assert row.placeholders == frozenset()
@@ -196,7 +196,7 @@ def test_a_row_without_template_stands_as_it_is_whatever_the_values() -> None:
 
 def test_a_template_without_its_number_is_a_fault_and_never_half_a_message() -> None:
     with pytest.raises(KeyError):
-        catalogue.RATIO_TOO_SMALL.render({})
+        errors.RATIO_TOO_SMALL.render({})
 
 
 def _refusals() -> list[Refusal]:

@@ -6,11 +6,18 @@ from typing import Any
 
 import pytest
 
-from liquidation.core.decide import assemble, decide, second_opinion
-from liquidation.core.intake import Intake
-from liquidation.core.model import ActiveClaim, Case, ClaimedPosition, Defect, Standing, Tier
-from liquidation.core.policy import Mode, Policy
-from liquidation.core.rules import RULES
+from liquidation.rules.checks import RULES
+from liquidation.rules.evaluate import assemble, decide, evaluate_candidate
+from liquidation.rules.intake import Intake
+from liquidation.rules.model import (
+    ActiveClaim,
+    ClaimedPosition,
+    FieldViolation,
+    RuleInput,
+    StoredState,
+    Tier,
+)
+from liquidation.rules.policy import Mode, Policy
 from tests import samples
 from tests.core.deciding import intake_of, stored
 
@@ -19,16 +26,18 @@ Json = dict[str, Any]
 STRICT = Policy(version="strict", min_claim_notional={Tier.LOW: Decimal(30001)})
 
 
-def case_of(request: Json, standing: Standing | None = None, policy: Policy | None = None) -> Case:
-    return assemble(policy or Policy(), intake_of(request), standing or Standing())
+def case_of(
+    request: Json, state: StoredState | None = None, policy: Policy | None = None
+) -> RuleInput:
+    return assemble(policy or Policy(), intake_of(request), state or StoredState())
 
 
 def test_what_is_not_well_formed_is_about_no_liquidation_whatever_is_stored() -> None:
-    intake = Intake(defects=(Defect("terms.liquidator_id", "is required"),))
-    known = Standing(liquidation=stored(samples.low()))
+    intake = Intake(violations=(FieldViolation("terms.liquidator_id", "is required"),))
+    known = StoredState(liquidation=stored(samples.low()))
 
-    assert assemble(Policy(), intake, known) == Case(
-        Policy(), defects=intake.defects, standing=known
+    assert assemble(Policy(), intake, known) == RuleInput(
+        Policy(), violations=intake.violations, state=known
     )
 
 
@@ -54,27 +63,27 @@ def test_a_limit_on_every_symbol_fits() -> None:
 
 
 ONE_SYMBOL = [{"symbol": "PERP_SOL_USDC", "ratio_qty_request": "0.1"}]
-HELD = Standing(active_claim=ActiveClaim("claim-1", Decimal(12)))
+HELD = StoredState(active_claim=ActiveClaim("claim-1", Decimal(12)))
 # What each rule refuses, by its name: a request and what is stored.
-REFUSED: dict[str, tuple[Json, Standing]] = {
-    "liquidation_known": ({"terms": samples.low_terms()}, Standing()),
+REFUSED: dict[str, tuple[Json, StoredState]] = {
+    "liquidation_known": ({"terms": samples.low_terms()}, StoredState()),
     "no_claim_in_process": (samples.low_request(), HELD),
     "liquidator_not_in_liquidation": (
         samples.low_request({"liquidator_id": "account-low"}),
-        Standing(),
+        StoredState(),
     ),
     "margin_below_maintenance": (
         samples.low_request(liquidation={"margin_ratio": "0.012"}),
-        Standing(),
+        StoredState(),
     ),
-    "least_request_ratio": (samples.high_request({"symbols": ONE_SYMBOL}), Standing()),
+    "least_request_ratio": (samples.high_request({"symbols": ONE_SYMBOL}), StoredState()),
     "limit_price": (
         samples.low_request({"limit_price": {"PERP_BTC_USDC": "39999"}}),
-        Standing(),
+        StoredState(),
     ),
     "liquidator_margin": (
         samples.low_request(liquidator=samples.liquidator(collateral_value="1")),
-        Standing(),
+        StoredState(),
     ),
 }
 
@@ -101,7 +110,7 @@ def test_a_verdict_on_a_known_liquidation_tells_all_that_it_was_made_from() -> N
     policy = Policy(version="v-2", modes={"known_fields": Mode.SHADOW})
     intake = intake_of(samples.low_request({"extra_liquidation_ratio": "0.5"}))
 
-    verdict = decide(assemble(policy, intake, Standing(), ("terms.other",)))
+    verdict = decide(assemble(policy, intake, StoredState(), ("terms.other",)))
 
     assert verdict.accepted
     assert (verdict.rules_version, verdict.account_id, verdict.liquidation_revision) == (
@@ -126,7 +135,7 @@ def test_a_verdict_where_nothing_is_known_names_its_rules_and_what_was_in_shadow
     policy = Policy(version="v-2", modes={"known_fields": Mode.SHADOW})
     intake = intake_of({"terms": samples.low_terms()})
 
-    verdict = decide(assemble(policy, intake, Standing(), ("terms.other",)), explain=True)
+    verdict = decide(assemble(policy, intake, StoredState(), ("terms.other",)), explain=True)
 
     assert verdict.rules_version == "v-2"
     assert [each.rule for each in verdict.shadow] == ["known_fields"]
@@ -144,7 +153,7 @@ def test_a_refused_claim_takes_nothing() -> None:
 def test_a_second_opinion_is_that_of_the_candidate_on_the_same_case() -> None:
     case = case_of(samples.low_request({"ratio_qty_request": "0.9"}))
 
-    opinion = second_opinion(case, STRICT)
+    opinion = evaluate_candidate(case, STRICT)
 
     assert decide(case).accepted
     assert opinion.refusal is not None

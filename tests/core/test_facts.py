@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from liquidation.core.decide import assemble, decide
-from liquidation.core.model import ActiveClaim, Standing
-from liquidation.core.policy import Mode, Policy
+from liquidation.rules.evaluate import assemble, decide
+from liquidation.rules.model import ActiveClaim, StoredState
+from liquidation.rules.policy import Mode, Policy
 from tests import samples
 from tests.core.deciding import intake_of, stored, verdict_on
 
@@ -82,11 +82,11 @@ def test_of_several_symbols_the_one_that_asks_for_most_is_compared() -> None:
 
 
 def test_a_claim_in_process_and_the_last_completed_one_are_told() -> None:
-    standing = Standing(
+    state = StoredState(
         active_claim=ActiveClaim("claim-1", Decimal("12.500")), last_completed_revision=6
     )
 
-    facts = facts_on(samples.low_request(), standing=standing)
+    facts = facts_on(samples.low_request(), state=state)
 
     assert facts["no_claim_in_process"] == {
         "account_id": "account-low",
@@ -187,7 +187,7 @@ def test_where_no_liquidation_is_known_the_id_that_was_asked_for_is_told() -> No
 def test_terms_of_the_other_tier_are_compared_without_a_ratio() -> None:
     symbols = [{"symbol": "PERP_BTC_USDC", "ratio_qty_request": "1"}]
     intake = intake_of(samples.low_request({"ratio_qty_request": "", "symbols": symbols}))
-    case = assemble(Policy(), intake, Standing())
+    case = assemble(Policy(), intake, StoredState())
     # The rule is asked only where something is claimed.
     trace = decide(replace(case, claimed=()), explain=True).trace
 
@@ -200,7 +200,7 @@ def test_terms_of_the_other_tier_are_compared_without_a_ratio() -> None:
 
 
 def test_where_nothing_is_known_of_claims_the_liquidation_is_told_alone() -> None:
-    case = replace(assemble(Policy(), intake_of(samples.low_request()), Standing()), standing=None)
+    case = replace(assemble(Policy(), intake_of(samples.low_request()), StoredState()), state=None)
 
     (facts,) = [
         each.facts
@@ -231,6 +231,6 @@ def test_a_ratio_out_of_its_range_is_told_with_its_field_beside_the_bounds_of_al
 def test_a_stored_snapshot_is_told_where_it_is_the_one_decided_on() -> None:
     newer = stored(samples.low(revision=9))
 
-    facts = facts_on(samples.low_request(), standing=Standing(liquidation=newer))
+    facts = facts_on(samples.low_request(), state=StoredState(liquidation=newer))
 
     assert facts["liquidation_known"] == {"account_id": "account-low", "revision": "9"}

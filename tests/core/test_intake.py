@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liquidation.core.intake import Intake, read_liquidation, read_request
-from liquidation.core.model import Liquidation, Tier
-from liquidation.core.numbers import plain
-from liquidation.service import wire
+from liquidation.api import wire
+from liquidation.rules.intake import Intake, read_liquidation, read_request
+from liquidation.rules.model import Liquidation, Tier
+from liquidation.rules.numbers import plain
 from liquidation.v1 import rules_service_pb2
 from tests import samples
 from tests.core.deciding import intake_of
@@ -56,9 +56,9 @@ def _changed(request: Json, path: str, value: Any) -> Json:
 
 def _fields(request: Json) -> list[str]:
     intake = intake_of(request)
-    assert intake.defects
+    assert intake.violations
     assert (intake.terms, intake.snapshot, intake.liquidator) == (None, None, None)
-    return [defect.field for defect in intake.defects]
+    return [violation.field for violation in intake.violations]
 
 
 DECIMALS = [
@@ -111,7 +111,7 @@ def test_a_decimal_that_is_left_out_is_told_unless_nothing_needs_it(
     changed = _changed(request_, path, "")
 
     if path in OPTIONAL:
-        assert intake_of(changed).defects == ()
+        assert intake_of(changed).violations == ()
     else:
         assert path in _fields(changed)
 
@@ -227,8 +227,8 @@ def test_a_defect_never_repeats_what_the_caller_sent() -> None:
     secret = "s3cr3t" * 100
     request = samples.high_request({"liquidator_id": secret, "limit_price": {secret: secret}})
 
-    for defect in intake_of(request).defects:
-        assert "s3cr3t" not in defect.field + defect.description
+    for violation in intake_of(request).violations:
+        assert "s3cr3t" not in violation.field + violation.description
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,9 @@ def test_a_time_outside_of_the_calendar_is_told(seconds: int, nanos: int) -> Non
     message.liquidation.snapshot_time.seconds = seconds
     message.liquidation.snapshot_time.nanos = nanos
 
-    assert [defect.field for defect in _read(message).defects] == ["liquidation.snapshot_time"]
+    assert [violation.field for violation in _read(message).violations] == [
+        "liquidation.snapshot_time"
+    ]
 
 
 def _read(message: rules_service_pb2.CheckClaimRequest) -> Intake:
@@ -259,7 +261,7 @@ def _read(message: rules_service_pb2.CheckClaimRequest) -> Intake:
 def test_a_sound_request_is_read_in_full() -> None:
     intake = intake_of(LOW)
 
-    assert intake.defects == ()
+    assert intake.violations == ()
     assert intake.terms is not None
     assert intake.snapshot is not None
     assert intake.liquidator is not None
@@ -276,7 +278,7 @@ def test_a_sound_request_is_read_in_full() -> None:
 def test_what_is_sent_has_no_defects_until_it_is_read() -> None:
     sent = wire.sent(samples.check({}))
 
-    assert (sent.defects, sent.unknown_fields, sent.explain) == ((), (), False)
+    assert (sent.violations, sent.unknown_fields, sent.explain) == ((), (), False)
     assert wire.unreadable(b"").explain is False
 
 
@@ -289,10 +291,10 @@ def test_an_absent_extra_ratio_is_zero() -> None:
 
 def test_a_snapshot_alone_is_read_with_its_own_path() -> None:
     text = wire.snapshot_text(samples.snapshot(samples.low(revision=0, account_id="")))
-    defects = read_liquidation(text, "requests[3].liquidation")
+    violations = read_liquidation(text, "requests[3].liquidation")
 
-    assert not isinstance(defects, Liquidation)
-    assert [defect.field for defect in defects] == [
+    assert not isinstance(violations, Liquidation)
+    assert [violation.field for violation in violations] == [
         "requests[3].liquidation.account_id",
         "requests[3].liquidation.revision",
     ]
@@ -324,7 +326,7 @@ def test_any_text_in_any_field_is_read_or_told_and_never_an_error(
     request, path = place
     intake = intake_of(_changed(request, path, text))
 
-    assert (intake.terms is None) is bool(intake.defects)
-    for defect in intake.defects:
+    assert (intake.terms is None) is bool(intake.violations)
+    for violation in intake.violations:
         # A liquidator's id is compared with that of the terms, and a symbol with the others.
-        assert path.startswith(defect.field) or defect.field.endswith("liquidator_id")
+        assert path.startswith(violation.field) or violation.field.endswith("liquidator_id")

@@ -1,12 +1,12 @@
-"""What a caller is told of each defect: where it is, and what would be right there."""
+"""What a caller is told of each violation: where it is, and what would be right there."""
 
 from typing import Any
 
 import pytest
 
-from liquidation.core.intake import Defects, Intake, read_liquidation, read_request
-from liquidation.core.model import Defect
-from liquidation.service import wire
+from liquidation.api import wire
+from liquidation.rules.intake import FieldViolations, Intake, read_liquidation, read_request
+from liquidation.rules.model import FieldViolation
 from tests import samples
 from tests.core.deciding import intake_of
 
@@ -136,22 +136,22 @@ TOLD: dict[str, tuple[Json, str, str]] = {
 def test_one_defect_is_told_with_what_would_be_right(
     request_: Json, field: str, words: str
 ) -> None:
-    assert intake_of(request_) == Intake(defects=(Defect(field, words),))
+    assert intake_of(request_) == Intake(violations=(FieldViolation(field, words),))
 
 
 def test_more_margin_positions_of_the_liquidated_account_than_are_read_are_told_first() -> None:
     sent = _account(position_qty="1")
     sent["account"]["positions"] *= 257
 
-    defects = intake_of(samples.low_request(liquidation=sent)).defects
+    violations = intake_of(samples.low_request(liquidation=sent)).violations
 
-    assert defects[0] == Defect("liquidation.account.positions", TOO_MANY)
+    assert violations[0] == FieldViolation("liquidation.account.positions", TOO_MANY)
 
 
 def test_a_snapshot_of_no_liquidation_is_told() -> None:
     text = wire.snapshot_text(samples.snapshot(samples.low(liquidation_id=0)))
 
-    assert read_liquidation(text, "sent") == (Defect("sent.liquidation_id", ABOVE_ZERO),)
+    assert read_liquidation(text, "sent") == (FieldViolation("sent.liquidation_id", ABOVE_ZERO),)
 
 
 def test_a_time_outside_of_the_calendar_is_told_with_what_would_be_inside() -> None:
@@ -160,8 +160,8 @@ def test_a_time_outside_of_the_calendar_is_told_with_what_would_be_inside() -> N
     text = wire.sent(message).request
     assert text is not None
 
-    assert read_request(text).defects == (
-        Defect("liquidation.snapshot_time", "must be a time of the years 1 to 9999"),
+    assert read_request(text).violations == (
+        FieldViolation("liquidation.snapshot_time", "must be a time of the years 1 to 9999"),
     )
 
 
@@ -172,31 +172,33 @@ def test_256_entries_are_not_too_many() -> None:
 
     assert not intake_of(
         samples.low_request({"limit_price": limits}, {"positions": positions}, liquidator=account)
-    ).defects
+    ).violations
 
 
 def test_all_defects_are_counted_and_the_first_eight_are_told() -> None:
-    defects = Defects()
+    violations = FieldViolations()
     for number in range(10):
-        defects.add(f"field{number}", "is wrong")
+        violations.add(f"field{number}", "is wrong")
 
-    assert defects.count == 10
-    assert defects.found == [Defect(f"field{number}", "is wrong") for number in range(8)]
+    assert violations.count == 10
+    assert violations.found == [FieldViolation(f"field{number}", "is wrong") for number in range(8)]
 
 
 @pytest.mark.parametrize("text", ["", "x" * 6, "é", "a\tb"])
 def test_an_identifier_is_given_back_as_it_is_and_told_where_it_is_none(text: str) -> None:
-    defects = Defects()
+    violations = FieldViolations()
 
-    assert defects.identifier(text, "part", "name", longest=5) == text
-    assert defects.identifier("x" * 5, "part", "name", longest=5) == "x" * 5
-    assert defects.found == [Defect("part.name", "must be 1 to 5 printable ASCII characters")]
+    assert violations.identifier(text, "part", "name", longest=5) == text
+    assert violations.identifier("x" * 5, "part", "name", longest=5) == "x" * 5
+    assert violations.found == [
+        FieldViolation("part.name", "must be 1 to 5 printable ASCII characters")
+    ]
 
 
 def test_a_number_that_is_none_counts_once_though_it_should_be_above_zero() -> None:
-    defects = Defects()
+    violations = FieldViolations()
 
-    assert defects.positive("x", "price") == 0
-    assert defects.positive("-1", "price") == -1
-    assert defects.positive("0.1", "price") > 0
-    assert [each.description for each in defects.found] == [DECIMAL, ABOVE_ZERO]
+    assert violations.positive("x", "price") == 0
+    assert violations.positive("-1", "price") == -1
+    assert violations.positive("0.1", "price") > 0
+    assert [each.description for each in violations.found] == [DECIMAL, ABOVE_ZERO]

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liquidation.core.catalogue import GrpcCode
-from liquidation.core.keys import (
+from liquidation.auth.keys import (
     ANYONE,
     ENTROPY_BYTES,
     Identity,
@@ -23,7 +22,8 @@ from liquidation.core.keys import (
     new_key,
     revoked_key,
 )
-from liquidation.core.model import Refusal
+from liquidation.rules.errors import GrpcCode
+from liquidation.rules.model import Refusal
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -5,17 +5,17 @@ from decimal import Decimal
 
 import pytest
 
-from liquidation.core import catalogue
-from liquidation.core.leases import (
+from liquidation.rules import errors
+from liquidation.rules.leases import (
     claim_not_found,
     duplicate_request,
-    lease_defects,
     lease_left_s,
     lease_us,
+    lease_violations,
     refused_change,
-    request_defects,
+    request_violations,
 )
-from liquidation.core.model import Claim, ClaimState, Refusal, Terms
+from liquidation.rules.model import Claim, ClaimState, Refusal, Terms
 
 CLAIM = Claim(
     claim_id="claim-1",
@@ -36,7 +36,7 @@ def test_a_claim_that_is_not_known_is_not_found() -> None:
     refusal = refused_change(None, "claim-1", 7, ClaimState.COMPLETED)
 
     assert refusal == Refusal(
-        catalogue.NOT_FOUND_IN_SERVER,
+        errors.NOT_FOUND_IN_SERVER,
         "claim_known",
         values={"claim_id": "claim-1"},
         not_found=("liquidation.v1.Claim", "claim-1"),
@@ -45,7 +45,7 @@ def test_a_claim_that_is_not_known_is_not_found() -> None:
 
 def test_a_claim_that_is_looked_for_by_its_request_is_not_found_by_that() -> None:
     assert claim_not_found("request_id", "r-1") == Refusal(
-        catalogue.NOT_FOUND_IN_SERVER,
+        errors.NOT_FOUND_IN_SERVER,
         "claim_known",
         values={"request_id": "r-1"},
         not_found=("liquidation.v1.Claim", "r-1"),
@@ -54,7 +54,7 @@ def test_a_claim_that_is_looked_for_by_its_request_is_not_found_by_that() -> Non
 
 def test_a_request_id_that_is_taken_names_the_claim_that_has_it() -> None:
     assert duplicate_request(CLAIM) == Refusal(
-        catalogue.DUPLICATED,
+        errors.DUPLICATED,
         "request_id_unused",
         values={"request_id": "r-1", "claim_id": "claim-1"},
     )
@@ -67,7 +67,7 @@ def test_another_token_is_refused_whatever_the_claim_and_the_wish(
 ) -> None:
     refusal = refused_change(replace(CLAIM, state=state), "claim-1", 8, wanted)
 
-    assert refusal == Refusal(catalogue.OTHER_TOKEN, "claim_active", subject="claims/claim-1")
+    assert refusal == Refusal(errors.OTHER_TOKEN, "claim_active", subject="claims/claim-1")
     assert refusal.message == "The fencing token is not that of the claim."
 
 
@@ -92,7 +92,7 @@ def test_a_claim_that_ended_otherwise_says_how(state: ClaimState, wanted: ClaimS
 
     told = state.name.lower()
     assert refusal == Refusal(
-        catalogue.CLAIM_ENDED,
+        errors.CLAIM_ENDED,
         "claim_active",
         values={"state": told, "claim_id": "claim-1"},
         subject="claims/claim-1",
@@ -106,17 +106,17 @@ def test_a_renewal_that_was_not_applied_is_never_taken_for_done(state: ClaimStat
 
 
 @pytest.mark.parametrize("lease", [None, (1, 0), (300, 0), (1, 1), (299, 999_999_999)])
-def test_a_lease_within_its_bounds_has_no_defect(lease: tuple[int, int] | None) -> None:
-    assert lease_defects(lease) == ()
+def test_a_lease_within_its_bounds_has_no_violation(lease: tuple[int, int] | None) -> None:
+    assert lease_violations(lease) == ()
 
 
 @pytest.mark.parametrize(
     "lease", [(0, 0), (0, 999_999_999), (300, 1), (301, 0), (-1, 0), (5, -1), (5, 1_000_000_000)]
 )
 def test_a_lease_out_of_its_bounds_has_one(lease: tuple[int, int]) -> None:
-    (defect,) = lease_defects(lease)
+    (violation,) = lease_violations(lease)
 
-    assert (defect.field, defect.description) == ("lease_ttl", "must be 1 s to 300 s")
+    assert (violation.field, violation.description) == ("lease_ttl", "must be 1 s to 300 s")
 
 
 def test_a_lease_is_the_default_where_it_is_absent_and_else_to_the_microsecond() -> None:
@@ -134,10 +134,10 @@ def test_what_is_left_of_a_lease_is_exact_and_never_below_zero() -> None:
 
 @pytest.mark.parametrize("request_id", ["", "x" * 65, "a b\t", "é"])
 def test_a_request_id_is_1_to_64_printable_ascii_characters(request_id: str) -> None:
-    assert [each.field for each in request_defects(request_id, None)] == ["request_id"]
-    assert request_defects("x" * 64, None) == ()
+    assert [each.field for each in request_violations(request_id, None)] == ["request_id"]
+    assert request_violations("x" * 64, None) == ()
 
 
 def test_a_request_id_and_a_lease_are_both_told_where_both_are_wrong() -> None:
-    assert [each.field for each in request_defects("", (0, 0))] == ["request_id", "lease_ttl"]
-    assert request_defects("x", (0, 0)) == lease_defects((0, 0))
+    assert [each.field for each in request_violations("", (0, 0))] == ["request_id", "lease_ttl"]
+    assert request_violations("x", (0, 0)) == lease_violations((0, 0))

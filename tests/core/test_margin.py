@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liquidation.core.margin import initial_margin_after, margin_ratios
-from liquidation.core.model import MarginAccount
-from liquidation.core.numbers import plain
+from liquidation.rules.margin import initial_margin_after, margin_ratios
+from liquidation.rules.model import MarginAccount
+from liquidation.rules.numbers import plain
 from tests import samples
 from tests.core.deciding import intake_of, stored
 from tests.core.drawing import LARGEST, SMALLEST, margin_accounts, signed
@@ -33,7 +33,7 @@ def _account(json: Json) -> MarginAccount:
 def _liquidators_account(json: Json) -> MarginAccount:
     liquidator = {"liquidator_id": "liquidator-1", "account": json}
     intake = intake_of(samples.low_request(liquidator=liquidator))
-    assert intake.liquidator is not None, intake.defects
+    assert intake.liquidator is not None, intake.violations
     return intake.liquidator.account
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liquidation.core.numbers import (
+from liquidation.rules.numbers import (
     EXACT,
     MAX_INT64,
     at_least,

@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from liquidation.core.model import Tier
-from liquidation.core.policy import (
+from liquidation.rules.model import Tier
+from liquidation.rules.policy import (
     MAX_BATCH,
     MAX_PAGE,
     MAX_POSITIONS,

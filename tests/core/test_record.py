@@ -10,9 +10,10 @@ from google.protobuf.json_format import ParseDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liquidation.core.intake import read_liquidation
-from liquidation.core.model import ClaimedPosition, Liquidation
-from liquidation.core.record import (
+from liquidation.api import wire
+from liquidation.rules.intake import read_liquidation
+from liquidation.rules.model import ClaimedPosition, Liquidation
+from liquidation.rules.record import (
     claimed_positions_from_record,
     claimed_positions_record,
     liquidation_from_record,
@@ -21,7 +22,6 @@ from liquidation.core.record import (
     terms_from_record,
     terms_record,
 )
-from liquidation.service import wire
 from liquidation.v1 import liquidation_pb2
 from tests import samples
 from tests.core.deciding import intake_of, stored

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from liquidation.core import catalogue
-from liquidation.core.model import ActiveClaim, Defect, Refusal, Standing
-from liquidation.core.rules import not_found, slot_taken, unknown_parameter, wrong_format
+from liquidation.rules import errors
+from liquidation.rules.checks import not_found, slot_taken, unknown_parameter, wrong_format
+from liquidation.rules.model import ActiveClaim, FieldViolation, Refusal, StoredState
 from tests import samples
 from tests.core.deciding import verdict_on
 
@@ -23,44 +23,48 @@ FULL_AND_HALF = [
 
 
 def _shape(field: str, words: str) -> Refusal:
-    return Refusal(catalogue.WRONG_FORMAT, "tier_shape", defects=(Defect(field, words),))
+    return Refusal(errors.WRONG_FORMAT, "tier_shape", violations=(FieldViolation(field, words),))
 
 
 REFUSALS: dict[str, tuple[Json, Refusal]] = {
     "a ratio out of its range": (
         samples.low_request({"ratio_qty_request": "-0.10"}),
         Refusal(
-            catalogue.RATIO_OUT_OF_RANGE, "ratio_qty_request_range", {"ratio_qty_request": "-0.1"},
-            (Defect("terms.ratio_qty_request", WITHIN),),
+            errors.RATIO_OUT_OF_RANGE, "ratio_qty_request_range", {"ratio_qty_request": "-0.1"},
+            (FieldViolation("terms.ratio_qty_request", WITHIN),),
         ),
     ),
     "a symbol's ratio out of its range": (
         samples.high_request({"symbols": ONE_SYMBOL}),
         Refusal(
-            catalogue.RATIO_OUT_OF_RANGE, "ratio_qty_request_range", {"ratio_qty_request": "1.5"},
-            (Defect("terms.symbols[0].ratio_qty_request", WITHIN),),
+            errors.RATIO_OUT_OF_RANGE, "ratio_qty_request_range", {"ratio_qty_request": "1.5"},
+            (FieldViolation("terms.symbols[0].ratio_qty_request", WITHIN),),
         ),
     ),
     "an extra ratio out of its range": (
         samples.low_request({"extra_liquidation_ratio": "1.1"}),
         Refusal(
-            catalogue.EXTRA_OUT_OF_RANGE, "extra_liquidation_ratio_range",
+            errors.EXTRA_OUT_OF_RANGE, "extra_liquidation_ratio_range",
             {"extra_liquidation_ratio": "1.1"},
-            (Defect("terms.extra_liquidation_ratio", WITHIN),),
+            (FieldViolation("terms.extra_liquidation_ratio", WITHIN),),
         ),
     ),
     "an extra ratio beside a part": (
         samples.high_request({"symbols": FULL_AND_HALF, "extra_liquidation_ratio": "0.1"}),
         Refusal(
-            catalogue.EXTRA_NEEDS_FULL_RATIO, "extra_needs_full_ratio",
+            errors.EXTRA_NEEDS_FULL_RATIO, "extra_needs_full_ratio",
             {"extra_liquidation_ratio": "0.1", "ratio_qty_request": "0.5"},
-            (Defect("terms.symbols[1].ratio_qty_request", "must be 1 beside an extra ratio"),),
+            (
+                FieldViolation(
+                    "terms.symbols[1].ratio_qty_request", "must be 1 beside an extra ratio"
+                ),
+            ),
         ),
     ),
     "no liquidation": (
         {"terms": samples.low_terms()},
         Refusal(
-            catalogue.LIQUIDATION_NOT_FOUND, "liquidation_known", {"liquidation_id": "101"},
+            errors.LIQUIDATION_NOT_FOUND, "liquidation_known", {"liquidation_id": "101"},
             subject="liquidations/101", not_found=("liquidation.v1.Liquidation", "101"),
         ),
     ),
@@ -85,14 +89,14 @@ REFUSALS: dict[str, tuple[Json, Refusal]] = {
     "the liquidated account itself": (
         samples.low_request({"liquidator_id": "account-low"}),
         Refusal(
-            catalogue.LIQUIDATOR_IN_LIQUIDATION, "liquidator_not_in_liquidation",
+            errors.LIQUIDATOR_IN_LIQUIDATION, "liquidator_not_in_liquidation",
             retry_after_s=SECOND,
         ),
     ),
     "margin enough": (
         samples.low_request(liquidation={"margin_ratio": "0.0120"}),
         Refusal(
-            catalogue.MARGIN_IS_ENOUGH, "margin_below_maintenance",
+            errors.MARGIN_IS_ENOUGH, "margin_below_maintenance",
             {"margin_ratio": "0.012", "maintenance_margin_ratio": "0.012"},
             subject="accounts/account-low",
         ),
@@ -104,7 +108,7 @@ REFUSALS: dict[str, tuple[Json, Refusal]] = {
                 {"symbol": "PERP_DOGE_USDC", "position_qty": "-8000", "mark_price": "0.1"}]},
         ),
         Refusal(
-            catalogue.TOTAL_BELOW_THRESHOLD, "least_request_ratio",
+            errors.TOTAL_BELOW_THRESHOLD, "least_request_ratio",
             {"least_req_ratio": "1", "total_notional": "800", "min_claim_notional": "5000",
              "symbol": "PERP_DOGE_USDC"},
             subject="liquidations/202/positions/PERP_DOGE_USDC",
@@ -113,7 +117,7 @@ REFUSALS: dict[str, tuple[Json, Refusal]] = {
     "too small a part of the total": (
         samples.low_request({"ratio_qty_request": "0.3333"}),
         Refusal(
-            catalogue.RATIO_TOO_SMALL, "least_request_ratio",
+            errors.RATIO_TOO_SMALL, "least_request_ratio",
             {"least_req_ratio": "0.3334", "total_notional": "30000",
              "min_claim_notional": "10000"},
             subject="liquidations/101",
@@ -122,7 +126,7 @@ REFUSALS: dict[str, tuple[Json, Refusal]] = {
     "a limit that is crossed": (
         samples.low_request({"limit_price": {"PERP_ETH_USDC": "2500.5"}}),
         Refusal(
-            catalogue.LIMIT_PRICE_CROSSED, "limit_price",
+            errors.LIMIT_PRICE_CROSSED, "limit_price",
             {"symbol": "PERP_ETH_USDC", "mark_price": "2500", "limit_price": "2500.5"},
             subject="liquidations/101/positions/PERP_ETH_USDC",
         ),
@@ -131,15 +135,15 @@ REFUSALS: dict[str, tuple[Json, Refusal]] = {
         samples.low_request(liquidator=samples.liquidator(
             positions=[samples.margin_position("PERP_BTC_USDC")])),
         Refusal(
-            catalogue.WRONG_FORMAT, "liquidator_margin",
-            defects=(
-                Defect("liquidator.account.positions", "must list every claimed symbol"),),
+            errors.WRONG_FORMAT, "liquidator_margin",
+            violations=(
+                FieldViolation("liquidator.account.positions", "must list every claimed symbol"),),
         ),
     ),
     "a margin that would not suffice": (
         samples.low_request(liquidator=samples.liquidator(collateral_value="2999.90")),
         Refusal(
-            catalogue.MARGIN_INSUFFICIENT, "liquidator_margin",
+            errors.MARGIN_INSUFFICIENT, "liquidator_margin",
             {"initial_margin_after": "3000", "collateral_value": "2999.9"},
             subject="accounts/liquidator-1",
         ),
@@ -156,29 +160,31 @@ def test_unknown_fields_are_told_by_their_paths() -> None:
     refusal = verdict_on(samples.low_request(), unknown_field_in="terms").refusal
 
     assert refusal is not None
-    (defect,) = refusal.defects
-    assert refusal == Refusal(catalogue.UNKNOWN_PARAMETER, "known_fields", defects=(defect,))
-    assert defect.description == "is not a known field"
-    assert defect.field.startswith("terms")
+    (violation,) = refusal.violations
+    assert refusal == Refusal(errors.UNKNOWN_PARAMETER, "known_fields", violations=(violation,))
+    assert violation.description == "is not a known field"
+    assert violation.field.startswith("terms")
 
 
 def test_what_is_refused_before_a_case_is_made_names_its_rule_too() -> None:
-    defect = Defect("request_id", "is required")
+    violation = FieldViolation("request_id", "is required")
 
-    assert wrong_format(defect) == Refusal(catalogue.WRONG_FORMAT, "well_formed", defects=(defect,))
+    assert wrong_format(violation) == Refusal(
+        errors.WRONG_FORMAT, "well_formed", violations=(violation,)
+    )
     assert unknown_parameter(["terms.other"]) == Refusal(
-        catalogue.UNKNOWN_PARAMETER,
+        errors.UNKNOWN_PARAMETER,
         "known_fields",
-        defects=(Defect("terms.other", "is not a known field"),),
+        violations=(FieldViolation("terms.other", "is not a known field"),),
     )
     assert not_found(7).rule == "liquidation_known"
 
 
 def test_positions_that_were_not_refreshed_are_told_with_the_revision_that_was_completed() -> None:
-    verdict = verdict_on(samples.low_request(), standing=Standing(last_completed_revision=7))
+    verdict = verdict_on(samples.low_request(), state=StoredState(last_completed_revision=7))
 
     assert verdict.refusal == Refusal(
-        catalogue.ANOTHER_IN_PROCESS,
+        errors.ANOTHER_IN_PROCESS,
         "no_claim_in_process",
         {"revision": "7", "last_completed_revision": "7"},
         retry_after_s=SECOND,
@@ -186,18 +192,20 @@ def test_positions_that_were_not_refreshed_are_told_with_the_revision_that_was_c
 
 
 def test_the_holder_of_a_slot_and_its_lease_are_told() -> None:
-    standing = Standing(active_claim=ActiveClaim("claim-1", Decimal("12.5")))
+    state = StoredState(active_claim=ActiveClaim("claim-1", Decimal("12.5")))
 
-    assert slot_taken(standing) == Refusal(
-        catalogue.ANOTHER_IN_PROCESS,
+    assert slot_taken(state) == Refusal(
+        errors.ANOTHER_IN_PROCESS,
         "no_claim_in_process",
         {"claim_id": "claim-1"},
         retry_after_s=Decimal("12.5"),
     )
 
 
-@pytest.mark.parametrize("standing", [None, Standing()], ids=["nothing read", "free again"])
-def test_where_the_holder_is_not_known_a_second_is_to_be_waited(standing: Standing | None) -> None:
-    assert slot_taken(standing) == Refusal(
-        catalogue.ANOTHER_IN_PROCESS, "no_claim_in_process", retry_after_s=SECOND
+@pytest.mark.parametrize("state", [None, StoredState()], ids=["nothing read", "free again"])
+def test_where_the_holder_is_not_known_a_second_is_to_be_waited(
+    state: StoredState | None,
+) -> None:
+    assert slot_taken(state) == Refusal(
+        errors.ANOTHER_IN_PROCESS, "no_claim_in_process", retry_after_s=SECOND
     )

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from liquidation.core.catalogue import GrpcCode
-from liquidation.core.model import ActiveClaim, Outcome, Refusal, Standing, Tier
-from liquidation.core.numbers import plain
-from liquidation.core.policy import RULE_NAMES, Mode, Policy
-from liquidation.core.rules import RULES
+from liquidation.rules.checks import RULES
+from liquidation.rules.errors import GrpcCode
+from liquidation.rules.model import ActiveClaim, Outcome, Refusal, StoredState, Tier
+from liquidation.rules.numbers import plain
+from liquidation.rules.policy import RULE_NAMES, Mode, Policy
 from tests import samples
 from tests.core.deciding import stored, verdict_on
 from tests.core.drawing import LARGEST, SMALLEST, amounts, ratios, signed
@@ -74,7 +74,7 @@ class Bound:
     refused: tuple[int, GrpcCode, str] | None = None
     rule: str = ""
     values: Mapping[str, str] = field(default_factory=dict)
-    standing: Standing | None = None
+    state: StoredState | None = None
     policy: Policy | None = None
     unknown_field_in: str | None = None
 
@@ -202,13 +202,13 @@ KNOWN = [
     Bound("nothing sent and nothing stored", _without(_low(), "liquidation"), NOT_FOUND,
           values={"liquidation_id": "101"}),
     Bound("a stored one", _without(_low(), "liquidation"),
-          standing=Standing(stored(samples.low()))),
+          state=StoredState(stored(samples.low()))),
     Bound("a closed one", _without(_low(), "liquidation"), NOT_FOUND,
-          standing=Standing(stored(samples.low()), closed=True)),
+          state=StoredState(stored(samples.low()), closed=True)),
     Bound("a closed one with a newer snapshot in the request", _low(revision=99), NOT_FOUND,
-          standing=Standing(stored(samples.low()), closed=True)),
+          state=StoredState(stored(samples.low()), closed=True)),
     Bound("one that is stored for another account", _low(), NOT_FOUND,
-          standing=Standing(stored(samples.low(account_id="account-other")))),
+          state=StoredState(stored(samples.low(account_id="account-other")))),
 ]  # fmt: skip
 
 SHAPE = [
@@ -227,15 +227,15 @@ SHAPE = [
 
 IN_PROCESS_BOUNDS = [
     Bound("an active claim", _low(), IN_PROCESS, values={"claim_id": "claim-9"},
-          standing=Standing(active_claim=ActiveClaim("claim-9", Decimal("0.001")))),
+          state=StoredState(active_claim=ActiveClaim("claim-9", Decimal("0.001")))),
     Bound("the revision of the last completed claim", _low(), IN_PROCESS,
           values={"revision": "7", "last_completed_revision": "7"},
-          standing=Standing(last_completed_revision=7)),
+          state=StoredState(last_completed_revision=7)),
     Bound("a revision below that of the last completed claim", _low(), IN_PROCESS,
           values={"revision": "7", "last_completed_revision": "8"},
-          standing=Standing(last_completed_revision=8)),
+          state=StoredState(last_completed_revision=8)),
     Bound("a revision above that of the last completed claim", _low(),
-          standing=Standing(last_completed_revision=6)),
+          state=StoredState(last_completed_revision=6)),
 ]  # fmt: skip
 
 LIQUIDATOR = [
@@ -243,7 +243,7 @@ LIQUIDATOR = [
           IN_LIQUIDATION),
     Bound("a name that only looks like the account", _low(terms={"liquidator_id": "Account-low"})),
     Bound("an account with an open liquidation", _low(), IN_LIQUIDATION,
-          standing=Standing(liquidator_in_liquidation=True)),
+          state=StoredState(liquidator_in_liquidation=True)),
 ]  # fmt: skip
 
 MARGIN_BOUNDS = [
@@ -382,7 +382,7 @@ def test_a_bound_is_on_the_side_the_contract_says(rule: str, bound: Bound) -> No
     verdict = verdict_on(
         bound.request,
         policy=bound.policy,
-        standing=bound.standing,
+        state=bound.state,
         unknown_field_in=bound.unknown_field_in,
     )
 
@@ -465,7 +465,7 @@ def test_a_snapshot_in_the_request_counts_unless_a_newer_one_is_stored(
     sent_revision: int, notional: str
 ) -> None:
     request = _low(positions=_one("1", "10000"), revision=sent_revision)
-    verdict = verdict_on(request, standing=Standing(stored(samples.low(revision=7))))
+    verdict = verdict_on(request, state=StoredState(stored(samples.low(revision=7))))
 
     assert verdict.total_notional == Decimal(notional)
     assert verdict.liquidation_revision == max(sent_revision, 7)
@@ -500,7 +500,7 @@ class Violation:
     terms: Json = field(default_factory=dict)
     liquidation: Json = field(default_factory=dict)
     others: Json = field(default_factory=dict)
-    standing: Json = field(default_factory=dict)
+    state: Json = field(default_factory=dict)
     unknown_field_in: str | None = None
 
 
@@ -511,10 +511,10 @@ VIOLATIONS = (
     Violation("ratio_qty_request_range", terms={"ratio_qty_request": "-1"}),
     Violation("extra_liquidation_ratio_range", terms={"extra_liquidation_ratio": "2"}),
     Violation("extra_needs_full_ratio", terms={"extra_liquidation_ratio": "0.1"}),
-    Violation("liquidation_known", standing={"closed": True}),
+    Violation("liquidation_known", state={"closed": True}),
     Violation("tier_shape", terms={"limit_price": {SOL: "1", BTC: "1"}}),
-    Violation("no_claim_in_process", standing={"last_completed_revision": 7}),
-    Violation("liquidator_not_in_liquidation", standing={"liquidator_in_liquidation": True}),
+    Violation("no_claim_in_process", state={"last_completed_revision": 7}),
+    Violation("liquidator_not_in_liquidation", state={"liquidator_in_liquidation": True}),
     Violation("margin_below_maintenance", liquidation={"margin_ratio": "1"}),
     Violation("least_request_ratio", terms={"ratio_qty_request": "0.1"}),
     Violation("limit_price", terms={"limit_price": {BTC: "1"}}),
@@ -528,18 +528,18 @@ def _broken_from(rule: str, **others: Any) -> Any:
     terms: Json = {}
     liquidation: Json = {}
     extras: Json = {}
-    standing: Json = {}
+    state: Json = {}
     unknown = None
     # From the last to the first, so that an earlier one wins where both change the same field.
     for violation in reversed(VIOLATIONS[IN_ORDER[rule] :]):
         terms |= violation.terms
         liquidation |= violation.liquidation
         extras |= violation.others
-        standing |= violation.standing
+        state |= violation.state
         unknown = violation.unknown_field_in or unknown
     return verdict_on(
         samples.low_request(terms, liquidation, **extras),
-        standing=Standing(**standing),
+        state=StoredState(**state),
         unknown_field_in=unknown,
         **others,
     )
@@ -647,7 +647,7 @@ def _broken_alone(rule: str, mode: Mode, *, explain: bool = False) -> Any:
         terms["ratio_qty_request"] = "0.5"
     return verdict_on(
         samples.low_request(terms, violation.liquidation, **violation.others),
-        standing=Standing(**violation.standing),
+        state=StoredState(**violation.state),
         unknown_field_in=violation.unknown_field_in,
         policy=Policy(modes={rule: mode}),
         explain=explain,

@@ -8,32 +8,32 @@ from typing import Any, Final
 
 import pytest
 
-from liquidation import core
-from liquidation.core import model
-from liquidation.core.model import Position
-from liquidation.core.policy import Rulebook
-from liquidation.core.policy_keys import PolicyKey
-from liquidation.core.texts import Sent
-from liquidation.core.value import value
+from liquidation import rules
+from liquidation.rules import model
+from liquidation.rules.model import Position
+from liquidation.rules.policy import ActivePolicy
+from liquidation.rules.policy_keys import PolicyKey
+from liquidation.rules.texts import Sent
+from liquidation.rules.value import value
 
 NOTHING_SAID: Final[dict[type, dict[str, object]]] = {
     model.Liquidation: {"snapshot_time_ns": None, "account": None},
     model.Terms: {"symbols": (), "limit_price": {}},
     model.Claim: {"end_us": None, "end_reason": ""},
     model.ClaimEvent: {"reason": "", "forced": False},
-    model.Standing: {
+    model.StoredState: {
         "liquidation": None,
         "closed": False,
         "liquidator_in_liquidation": False,
         "active_claim": None,
         "last_completed_revision": None,
     },
-    model.Case: {
+    model.RuleInput: {
         "unknown_fields": (),
-        "defects": (),
+        "violations": (),
         "terms": None,
         "liquidator": None,
-        "standing": None,
+        "state": None,
         "liquidation": None,
         "claimed": None,
         "demands": None,
@@ -41,13 +41,13 @@ NOTHING_SAID: Final[dict[type, dict[str, object]]] = {
     model.Refusal: {
         "rule": "",
         "values": {},
-        "defects": (),
+        "violations": (),
         "subject": "",
         "not_found": None,
         "retry_after_s": None,
     },
     model.RuleResult: {"refusal": None, "facts": {}},
-    model.Verdict: {
+    model.Decision: {
         "total_notional": None,
         "least_req_ratio": None,
         "margin_ratio": None,
@@ -58,9 +58,9 @@ NOTHING_SAID: Final[dict[type, dict[str, object]]] = {
         "trace": (),
         "shadow": (),
     },
-    Rulebook: {"candidate": None},
+    ActivePolicy: {"candidate": None},
     PolicyKey: {"allowed": "", "bounds": (0, 0)},
-    Sent: {"defects": (), "unknown_fields": (), "explain": False},
+    Sent: {"violations": (), "unknown_fields": (), "explain": False},
 }
 """What a value holds where nothing is said of it."""
 
@@ -85,8 +85,8 @@ def test_a_value_has_no_room_for_anything_but_its_fields(made: type) -> None:
 
 
 def test_every_record_of_the_core_has_slots_and_is_a_value_or_frozen() -> None:
-    names = [each.name for each in pkgutil.iter_modules(core.__path__)]
-    modules = [import_module(f"{core.__name__}.{name}") for name in names]
+    names = [each.name for each in pkgutil.iter_modules(rules.__path__)]
+    modules = [import_module(f"{rules.__name__}.{name}") for name in names]
     found = [each for module in modules for each in vars(module).values()]
     records = {each for each in found if isinstance(each, type) and is_dataclass(each)}
 

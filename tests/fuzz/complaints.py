@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from liquidation.configuration import ConfigurationError
+from liquidation.config.live import ConfigurationError
 
 __all__ = ["said_of"]
 

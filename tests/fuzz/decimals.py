@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from liquidation.core import numbers
+from liquidation.rules import numbers
 from tests.fuzz.target import Look, Target
 
 __all__ = ["TARGET"]

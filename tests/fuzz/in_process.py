@@ -13,19 +13,19 @@ from typing import Any, Final, NamedTuple, cast
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
 
-from liquidation import logbook
-from liquidation.configuration import Configuration, InForce
-from liquidation.core.numbers import ONE
-from liquidation.core.policy import Policy
-from liquidation.logs.masking import Masking, Sampling
-from liquidation.logs.observer import Observer
-from liquidation.logs.sink import LogSink
-from liquidation.logs.writer import DecisionLog
-from liquidation.service.door import trace_id_of
-from liquidation.service.guards import Guard
-from liquidation.services import put_together
-from liquidation.settings import Settings
-from liquidation.store.sqlite import SqliteStore
+from liquidation.api.door import trace_id_of
+from liquidation.api.guards import Guard
+from liquidation.config.live import Configuration, LiveConfig
+from liquidation.config.settings import Settings
+from liquidation.decisionlog import opening
+from liquidation.decisionlog.observer import Observer
+from liquidation.decisionlog.redaction import Masking, Sampling
+from liquidation.decisionlog.sink import LogSink
+from liquidation.decisionlog.writer import DecisionLog
+from liquidation.rules.numbers import ONE
+from liquidation.rules.policy import Policy
+from liquidation.server.services import put_together
+from liquidation.store.sqlite.store import SqliteStore
 from tests.clocks import Clock
 from tests.sidecars import Refused
 
@@ -114,12 +114,12 @@ class InProcess:
         self._written = False
         self._store = SqliteStore(self._path, self._clock, committed=self._on_commit)
         log = DecisionLog(
-            cast(LogSink, self._sink), _PROCESS, 0, logbook.now, Masking((), ""), Sampling(ONE)
+            cast(LogSink, self._sink), _PROCESS, 0, opening.now, Masking((), ""), Sampling(ONE)
         )
         self._services = []
         self.guards = []
         for configuration in rulebooks:
-            in_force = InForce(Settings(), configuration, _utc, lambda *_: None)
+            in_force = LiveConfig(Settings(), configuration, _utc, lambda *_: None)
             guard = Guard(in_force.limits, in_force.keys, _utc, time.monotonic)
             self.guards.append(guard)
             self._services.append(

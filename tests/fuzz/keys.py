@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from liquidation.configuration import ConfigurationError, read_configuration
-from liquidation.core.key_file import keys_text, read_keys
-from liquidation.core.keys import ENTROPY_BYTES, Identity, KeyRing, Permission, new_key
-from liquidation.core.model import Refusal
-from liquidation.settings import Settings
+from liquidation.auth.key_file import keys_text, read_keys
+from liquidation.auth.keys import ENTROPY_BYTES, Identity, KeyRing, Permission, new_key
+from liquidation.config.live import ConfigurationError, read_configuration
+from liquidation.config.settings import Settings
+from liquidation.rules.model import Refusal
 from tests.fuzz.complaints import said_of
 from tests.fuzz.target import Look, Target
 

@@ -9,14 +9,14 @@ from typing import Final
 
 import orjson
 
+from liquidation.analysis.entries import Broken, Entry, Lines
+from liquidation.analysis.reader import Reader
+from liquidation.analysis.replay import Replay, RulesInForce
+from liquidation.analysis.report import Report
+from liquidation.analysis.story import find_story
+from liquidation.analysis.summary import Summary
 from liquidation.cli.logs.replay import replay_record
-from liquidation.core.policy import Policy, read_policy
-from liquidation.logs.entries import Broken, Entry, Lines
-from liquidation.logs.reader import Reader
-from liquidation.logs.replay import Replay, RulesInForce
-from liquidation.logs.report import Report
-from liquidation.logs.story import find_story
-from liquidation.logs.summary import Summary
+from liquidation.rules.policy import Policy, read_policy
 from tests.fuzz.in_process import InProcess
 from tests.fuzz.rpc import RULEBOOKS
 from tests.fuzz.seeds import seeds as calls

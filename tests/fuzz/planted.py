@@ -1,4 +1,4 @@
-"""A defect behind four branches, to show that it is found: no input that is begun with is near."""
+"""A fault behind four branches, to show that it is found: no input that is begun with is near."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -12,11 +12,11 @@ from typing import Any, Final
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
-from liquidation.configuration import Configuration
-from liquidation.core.catalogue import OWN_WORDS, TABLE
-from liquidation.core.policy import RULE_NAMES, read_policy
-from liquidation.logs.entries import Entry
-from liquidation.logs.replay import Replay, RulesInForce
+from liquidation.analysis.entries import Entry
+from liquidation.analysis.replay import Replay, RulesInForce
+from liquidation.config.live import Configuration
+from liquidation.rules.errors import OWN_WORDS, TABLE
+from liquidation.rules.policy import RULE_NAMES, read_policy
 from tests.fuzz.in_process import Answered, InProcess
 from tests.fuzz.mutations import mutated
 from tests.fuzz.seeds import seeds

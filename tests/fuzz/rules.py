@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from liquidation.configuration import ConfigurationError, read_configuration
-from liquidation.core.decide import assemble, decide
-from liquidation.core.model import Standing
-from liquidation.core.policy import RULE_NAMES, Policy, policy_from_record, policy_record
-from liquidation.core.policy_keys import names_below
-from liquidation.service.rules_servicer import rules_in_force
-from liquidation.settings import Settings
+from liquidation.api.rules_servicer import rules_in_force
+from liquidation.config.live import ConfigurationError, read_configuration
+from liquidation.config.settings import Settings
+from liquidation.rules.evaluate import assemble, decide
+from liquidation.rules.model import StoredState
+from liquidation.rules.policy import RULE_NAMES, Policy, policy_from_record, policy_record
+from liquidation.rules.policy_keys import names_below
 from tests import samples
 from tests.core.deciding import intake_of
 from tests.fuzz.complaints import said_of
@@ -38,7 +38,7 @@ _REQUESTS: Final = (
 def _opened(directory: Path) -> Iterator[Look]:
     path = directory / "rules.toml"
     settings = Settings(rules=path)
-    cases = [assemble(Policy(), intake_of(each), Standing(), ()) for each in _REQUESTS]
+    cases = [assemble(Policy(), intake_of(each), StoredState(), ()) for each in _REQUESTS]
 
     def look(data: bytes) -> None:
         path.write_bytes(data)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.core import key_file, numbers, policy
-from liquidation.logs import entries
-from liquidation.logs.writer import DecisionLog
-from liquidation.service import wire
+from liquidation.analysis import entries
+from liquidation.api import wire
+from liquidation.auth import key_file
+from liquidation.decisionlog.writer import DecisionLog
+from liquidation.rules import numbers, policy
 from tests.fuzz import seam
 from tests.fuzz.run import CORPUS, FOUND, ROOT, engine, kept
 from tests.fuzz.target import TARGETS, Look, target_of

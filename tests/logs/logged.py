@@ -7,9 +7,9 @@ from typing import Any
 
 from google.protobuf.json_format import Parse
 
-from liquidation.core.policy import Policy
-from liquidation.logs.reader import Reader
-from liquidation.logs.replay import Replay, RulesInForce
+from liquidation.analysis.reader import Reader
+from liquidation.analysis.replay import Replay, RulesInForce
+from liquidation.rules.policy import Policy
 from liquidation.v1.rules_service_pb2 import CheckClaimRequest
 from tests.sidecars import Refused, running
 

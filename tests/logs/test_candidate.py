@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from liquidation.core.model import Tier
-from liquidation.core.policy import Mode, Policy
-from liquidation.failures import STORE_NOT_REACHED
-from liquidation.logs.lines import Disagreement, disagreement
-from liquidation.logs.masking import Sampling
+from liquidation.api.failures import STORE_NOT_REACHED
+from liquidation.decisionlog.entry import Disagreement, disagreement
+from liquidation.decisionlog.redaction import Sampling
+from liquidation.rules.model import Tier
+from liquidation.rules.policy import Mode, Policy
 from tests import samples
 from tests.cli.commands import run
 from tests.core.deciding import verdict_on

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from liquidation.logs.masking import MASKABLE, Masking, Sampling
+from liquidation.config.settings.options import MASKABLE
+from liquidation.decisionlog.redaction import Masking, Sampling
 from tests import samples
 from tests.processes import serving
 from tests.sidecars import dial

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from liquidation.logs.entries import Broken, Lines
-from liquidation.logs.follow import follow
-from liquidation.logs.reader import (
+from liquidation.analysis.entries import Broken, Lines
+from liquidation.analysis.follow import follow
+from liquidation.analysis.reader import (
     Filter,
     Reader,
     line_time,
@@ -106,7 +106,7 @@ def test_a_line_behind_a_torn_one_is_found(tmp_path: Path) -> None:
 def test_a_line_that_is_too_long_is_passed_over_in_bounded_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("liquidation.logs.entries._MAX_LINE", 1000)
+    monkeypatch.setattr("liquidation.analysis.entries._MAX_LINE", 1000)
     told: list[Broken] = []
     lines = Lines("log", told.append)
     content = line("a") + b"x" * 5000 + b"\n" + line("b")

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import ParseDict
 
-from liquidation.core.model import Tier
-from liquidation.core.policy import Mode, Policy
-from liquidation.logs.masking import Masking
-from liquidation.logs.replay import Difference
+from liquidation.analysis.replay import Difference
+from liquidation.decisionlog.redaction import Masking
+from liquidation.rules.model import Tier
+from liquidation.rules.policy import Mode, Policy
 from liquidation.v1 import claim_service_pb2 as claims_pb
 from liquidation.v1 import liquidation_service_pb2
 from tests import samples

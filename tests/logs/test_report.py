@@ -12,11 +12,11 @@ import plotly.graph_objects as go
 import pytest
 from plotly.offline import get_plotlyjs
 
-from liquidation.core.numbers import plain
-from liquidation.logs.charts import charts
-from liquidation.logs.report import Report
-from liquidation.logs.report_page import page
-from liquidation.logs.tallies import Latencies, Names, Numbers, Series
+from liquidation.analysis.charts import charts
+from liquidation.analysis.report import Report
+from liquidation.analysis.report_page import page
+from liquidation.analysis.tallies import Latencies, Names, Numbers, Series
+from liquidation.rules.numbers import plain
 from tests.logs.chromium import Page, chromium, opened
 
 HOSTILE = '</script><script>document.title="drawn on"</script><b>&amp;{{x}}%{y}\x1b\u202e'

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from liquidation.core.policy import RULE_NAMES
-from liquidation.core.rules import RULES
-from liquidation.logs.observer import EVENTS
+from liquidation.decisionlog.observer import EVENTS
+from liquidation.rules.checks import RULES
+from liquidation.rules.policy import RULE_NAMES
 from tests.logs.schema import SCHEMA, problems_of
 
 Line = dict[str, Any]

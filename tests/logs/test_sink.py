@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.logs.sink import LogSink
+from liquidation.decisionlog.sink import LogSink
 
 PATIENT_S = 30.0
 

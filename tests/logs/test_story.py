@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from liquidation.core.decide import decide
-from liquidation.core.policy import RULE_NAMES, Policy, policy_record
-from liquidation.logs.reader import Entry, read_lines
-from liquidation.logs.request_of import NotReplayableError, decision_inputs
-from liquidation.logs.story import ClaimStory, DecisionStory, find_story
+from liquidation.analysis.reader import Entry, read_lines
+from liquidation.analysis.request_of import NotReplayableError, decision_inputs
+from liquidation.analysis.story import ClaimTrail, DecisionTrail, find_story
+from liquidation.rules.evaluate import decide
+from liquidation.rules.policy import RULE_NAMES, Policy, policy_record
 from tests import samples
 from tests.sidecars import running
 
@@ -31,15 +31,15 @@ def by_rule(log: Path, rule: str, event: str = "decision") -> Json:
     return the_line(log, lambda each: each["event"] == event and each.get("rule") == rule)
 
 
-def decision_story(log: Path, wanted: str) -> DecisionStory:
+def decision_story(log: Path, wanted: str) -> DecisionTrail:
     story = find_story(lambda: read_lines([log]), wanted)
-    assert isinstance(story, DecisionStory)
+    assert isinstance(story, DecisionTrail)
     return story
 
 
-def claim_story(log: Path, wanted: str) -> ClaimStory:
+def claim_story(log: Path, wanted: str) -> ClaimTrail:
     story = find_story(lambda: read_lines([log]), wanted)
-    assert isinstance(story, ClaimStory)
+    assert isinstance(story, ClaimTrail)
     return story
 
 
@@ -188,7 +188,7 @@ def test_a_decision_whose_line_was_lost_is_told_by_what_is_left() -> None:
 
     story = find_story(as_log(note), "p-1")
 
-    assert isinstance(story, DecisionStory)
+    assert isinstance(story, DecisionTrail)
     assert story.entry is None
     assert story.why_not == "the line of the decision is not in the log"
 
@@ -214,10 +214,10 @@ async def test_a_decision_is_made_again_by_the_rules_of_its_process(tmp_path: Pa
     found = find_story(as_log(*notes, other, line), line["decision_id"])
     lost = find_story(as_log(other, line), line["decision_id"])
 
-    assert isinstance(found, DecisionStory)
+    assert isinstance(found, DecisionTrail)
     assert found.explained is not None
     assert found.explained.case.policy.version == "v7"
-    assert isinstance(lost, DecisionStory)
+    assert isinstance(lost, DecisionTrail)
     assert lost.why_not == "the rules of version 'v7' are not in the log"
 
 
@@ -227,7 +227,7 @@ async def test_the_built_in_rules_are_known_without_the_log(tmp_path: Path) -> N
 
     story = find_story(as_log(line), line["decision_id"])
 
-    assert isinstance(story, DecisionStory)
+    assert isinstance(story, DecisionTrail)
     assert story.explained is not None
     assert story.explained.rules_from == "the built-in rules"
 
@@ -239,6 +239,6 @@ async def test_a_decision_that_comes_out_otherwise_is_told_to_differ(tmp_path: P
 
     story = find_story(as_log(line), line["decision_id"])
 
-    assert isinstance(story, DecisionStory)
+    assert isinstance(story, DecisionTrail)
     assert story.explained is not None
     assert story.explained.differs == ("code", "rule", "message")

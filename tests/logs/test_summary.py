@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from liquidation.logs.counts import Counts, LatencyCounts, share
-from liquidation.logs.reader import Filter, read_lines
-from liquidation.logs.summary import Summary
+from liquidation.analysis.counts import Counts, LatencyCounts, share
+from liquidation.analysis.reader import Filter, read_lines
+from liquidation.analysis.summary import Summary
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -108,8 +108,8 @@ def test_a_bucket_of_time_tells_when_it_begins(bucket: str, begins: str) -> None
 
 
 def test_more_buckets_than_room_become_wider(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("liquidation.logs.summary._MAX_TIMES", 100)
-    monkeypatch.setattr("liquidation.logs.summary._MAX_GROUPS", 10)
+    monkeypatch.setattr("liquidation.analysis.summary._MAX_TIMES", 100)
+    monkeypatch.setattr("liquidation.analysis.summary._MAX_GROUPS", 10)
     times = [START + timedelta(minutes=minute) for minute in range(600)]
     lines = [
         decision(number, timestamp=time.strftime("%Y-%m-%dT%H:%M:%S.000000Z"))

@@ -13,20 +13,20 @@ from typing import Any
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
-from liquidation.claiming import BeginText, Claiming, Granted
-from liquidation.claims import Claims
-from liquidation.core.model import Claim
-from liquidation.core.policy import Policy, Rulebook
-from liquidation.desk import Answer, Desk
-from liquidation.logs.lines import Call
-from liquidation.logs.masking import Masking, Sampling
-from liquidation.logs.sink import LogSink
-from liquidation.logs.writer import DecisionLog
+from liquidation.api import wire
+from liquidation.api.claiming import BeginText, Claiming, Granted
+from liquidation.api.claims import Claims
+from liquidation.api.desk import Answer, Desk
+from liquidation.api.register import Register
+from liquidation.decisionlog.entry import Call
+from liquidation.decisionlog.redaction import Masking, Sampling
+from liquidation.decisionlog.sink import LogSink
+from liquidation.decisionlog.writer import DecisionLog
 from liquidation.metrics.prometheus import Metrics
-from liquidation.register import Register
-from liquidation.service import wire
+from liquidation.rules.model import Claim
+from liquidation.rules.policy import ActivePolicy, Policy
 from liquidation.store.base import Store
-from liquidation.store.sqlite import SqliteStore
+from liquidation.store.sqlite.store import SqliteStore
 from liquidation.v1 import claim_service_pb2
 from tests import samples
 from tests.clocks import Clock
@@ -88,7 +88,7 @@ async def at_work(
     sampling: Sampling | None = None,
 ) -> AsyncIterator[AtWork]:
     """The use cases under some rules, with their store and log in `directory`."""
-    rulebook = Rulebook(policy or Policy(), candidate)
+    rulebook = ActivePolicy(policy or Policy(), candidate)
     numbers = count(1)
     log_file = directory / "decisions.log"
     clock, metrics = Clock(), Metrics()
@@ -107,7 +107,7 @@ async def at_work(
     def new_claim_id() -> str:
         return f"{next(numbers):032x}"
 
-    def rules() -> Rulebook:
+    def rules() -> ActivePolicy:
         return rulebook
 
     store = SqliteStore(directory / "store.db", clock, committed=metrics.committed)

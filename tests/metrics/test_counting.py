@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.core.model import Tier
-from liquidation.core.policy import RULE_NAMES, Mode, Policy
-from liquidation.logs.masking import Masking, Sampling
-from liquidation.logs.sink import LogSink
-from liquidation.logs.writer import DecisionLog
+from liquidation.api import wire
+from liquidation.api.register import RefusedError
+from liquidation.decisionlog.redaction import Masking, Sampling
+from liquidation.decisionlog.sink import LogSink
+from liquidation.decisionlog.writer import DecisionLog
 from liquidation.metrics.prometheus import Metrics
-from liquidation.register import RefusedError
-from liquidation.service import wire
+from liquidation.rules.model import Tier
+from liquidation.rules.policy import RULE_NAMES, Mode, Policy
 from tests import samples
 from tests.logs.produced import REFUSED_BY
 from tests.metrics.at_work import AtWork, at_work, call

@@ -154,7 +154,9 @@ def test_what_else_is_missing_is_not_taken_for_the_library() -> None:
 
 
 def test_without_the_library_the_service_can_be_started_all_the_same() -> None:
-    assert _without_the_library("import liquidation.serving, liquidation.workers") == ""
+    assert (
+        _without_the_library("import liquidation.server.serving, liquidation.server.workers") == ""
+    )
 
 
 def _without_the_library(code: str) -> str:

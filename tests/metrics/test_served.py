@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import ParseDict
 
-from liquidation.core.policy import Policy
-from liquidation.logs.report import is_decision
+from liquidation.analysis.report import is_decision
+from liquidation.rules.policy import Policy
 from liquidation.v1 import claim_service_pb2, rules_service_pb2
 from tests import samples
 from tests.logs.produced import REFUSED_BY, produce

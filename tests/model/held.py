@@ -7,24 +7,12 @@ from decimal import Decimal
 from itertools import count
 from typing import Final, NamedTuple
 
-from liquidation.core import leases
-from liquidation.core.decide import assemble, decide
-from liquidation.core.intake import Intake
-from liquidation.core.model import (
-    Claim,
-    ClaimState,
-    Liquidation,
-    Standing,
-    Verdict,
-)
-from liquidation.core.policy import Policy
-from liquidation.store.base import (
-    BeginRequest,
-    ClaimActiveError,
-    ClaimFilter,
-    StandingQuery,
-    Store,
-)
+from liquidation.rules import leases
+from liquidation.rules.evaluate import assemble, decide
+from liquidation.rules.intake import Intake
+from liquidation.rules.model import Claim, ClaimState, Decision, Liquidation, StoredState
+from liquidation.rules.policy import Policy
+from liquidation.store.base import BeginRequest, ClaimActiveError, ClaimFilter, StateQuery, Store
 from tests.clocks import Clock
 from tests.model import state as model
 from tests.model.protocol import Protocol
@@ -178,8 +166,8 @@ class World:
             _LEASE_US,
         )
 
-        def by_the_rules(standing: Standing) -> Verdict:
-            return decide(assemble(Policy(), Intake(asked, brought), standing))
+        def by_the_rules(state: StoredState) -> Decision:
+            return decide(assemble(Policy(), Intake(asked, brought), state))
 
         begun = await self._held.store.begin(request, by_the_rules)
         if begun.claim is None:
@@ -240,7 +228,7 @@ class World:
                 self._held.set_wall()
 
     def _seen(self, claim: Claim) -> model.Claim:
-        """A claim in the words of the model, but for its lease, which the standings tell."""
+        """A claim in the words of the model, but for its lease, which the states tell."""
         return model.Claim(
             int(claim.request_id.rpartition("-")[2]),
             claim.terms.liquidation_id % 10,
@@ -253,10 +241,10 @@ class World:
 
     async def _stands(self) -> list[Stood]:
         queries = [
-            StandingQuery(self._liquidation(number), "nobody", self._account(each.account))
+            StateQuery(self._liquidation(number), "nobody", self._account(each.account))
             for number, each in enumerate(self.state.liquidations)
         ]
-        return list(map(_stood, await self._held.store.standings(queries)))
+        return list(map(_stood, await self._held.store.states(queries)))
 
     def _expected(self, number: int) -> Stood:
         stored = self.state.liquidations[number]
@@ -292,7 +280,7 @@ def _without_lease(answer: model.Answer) -> model.Answer:
     return answer._replace(claim=answer.claim and answer.claim._replace(left=0))
 
 
-def _stood(found: Standing) -> Stood:
+def _stood(found: StoredState) -> Stood:
     stored, active = found.liquidation, found.active_claim
     return Stood(
         0 if stored is None or found.closed else stored.revision,

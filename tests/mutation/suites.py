@@ -57,7 +57,7 @@ SUITES: Final = {
             "liquidation/store",
             (
                 *("batches.py", "copying.py", "opening.py", "postgres.py", "sqlite_source.py"),
-                *("postgres_[!s]*.py", "postgres_schema.py", "postgres_standings.py"),
+                *("postgres_[!s]*.py", "postgres_schema.py", "postgres_states.py"),
             ),
             _STORE,
             postgres=True,

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from liquidation.core.model import Verdict
-from liquidation.desk import Answer as Answered
-from liquidation.service.rules_servicer import claim_result
+from liquidation.api.desk import Answer as Answered
+from liquidation.api.rules_servicer import claim_result
+from liquidation.rules.model import Decision as ClaimDecision
 from liquidation.v1 import errors_pb2, rules_service_pb2
 from tests import samples
 from tests.core.deciding import verdict_on
@@ -40,7 +40,7 @@ def _expected(request: Json) -> Answer:
 
 
 def _result(request: Json) -> rules_service_pb2.CheckClaimResult:
-    verdict: Verdict = verdict_on(request, explain=True)
+    verdict: ClaimDecision = verdict_on(request, explain=True)
     return claim_result(Answered("decision-1", verdict))
 
 

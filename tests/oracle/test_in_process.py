@@ -11,9 +11,9 @@ from random import Random
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from liquidation.core.model import ActiveClaim, Standing, Verdict
-from liquidation.core.numbers import Ratio, plain
-from liquidation.core.policy import read_policy
+from liquidation.rules.model import ActiveClaim, Decision, StoredState
+from liquidation.rules.numbers import Ratio, plain
+from liquidation.rules.policy import read_policy
 from tests import samples
 from tests.core.deciding import stored, verdict_on
 from tests.core.seeded import seeded
@@ -23,10 +23,10 @@ from tests.oracle.evaluator import RULES, evaluate
 from tests.oracle.worlds import drawn_world, rules_in_force, rules_text
 
 
-def _standing(case: Case) -> Standing:
+def _standing(case: Case) -> StoredState:
     state = case.state
     claimant = case.request["terms"].get("liquidator_id", "")
-    return Standing(
+    return StoredState(
         None if state.stored is None else stored(dict(state.stored)),
         state.closed,
         claimant in state.open_accounts,
@@ -39,7 +39,7 @@ def _text(number: Ratio | None) -> str:
     return "" if number is None else plain(number)
 
 
-def _answer(verdict: Verdict) -> Answer:
+def _answer(verdict: Decision) -> Answer:
     refusal = verdict.refusal
     return Answer(
         code=0 if refusal is None else refusal.row.code,
@@ -84,7 +84,7 @@ def test_every_drawn_request_is_answered_as_the_contract_says() -> None:
         verdict = verdict_on(
             case.request,
             policy=read_policy(rules_text(world.in_force, "drawn")),
-            standing=_standing(case),
+            state=_standing(case),
             unknown_field_in=case.unknown_field_in,
             explain="explain" in case.request,
         )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.addresses import TcpAddress, UnixAddress, parse_address
+from liquidation.config.addresses import TcpAddress, UnixAddress, parse_address
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from google.rpc import status_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from liquidation.core.keys import Permission
+from liquidation.auth.keys import Permission
 from liquidation.v1 import claim_service_pb2, liquidation_service_pb2, rules_service_pb2
 from tests import samples
 from tests.cli.commands import run, run_apart

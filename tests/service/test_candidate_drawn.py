@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from liquidation.core.policy import RULE_NAMES
+from liquidation.rules.policy import RULE_NAMES
 from tests import samples
 from tests.core.drawing import amounts, liquidations, ratios
 from tests.core.seeded import seeded

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import Parse
 
-from liquidation.core import decide
+from liquidation.rules import evaluate
 from liquidation.v1 import claim_service_pb2, rules_service_pb2
 from tests import samples
 from tests.cli.commands import run
@@ -229,7 +229,7 @@ async def test_a_fault_in_the_candidate_changes_no_answer_and_is_told_under_its_
     tmp_path: Path, candidate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The rules in force are asked by another name: this one is the candidate's alone.
-    monkeypatch.setattr(decide, "decide", _fail)
+    monkeypatch.setattr(evaluate, "decide", _fail)
 
     told, expected = await with_and_without(tmp_path, candidate, every_answer)
 
@@ -244,7 +244,7 @@ async def test_a_fault_in_the_candidate_changes_no_answer_and_is_told_under_its_
 async def test_a_claim_is_granted_although_the_candidate_cannot_be_asked(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decide, "decide", _fail)
+    monkeypatch.setattr(evaluate, "decide", _fail)
 
     begun = await server.call(BEGIN, begin_request(terms={"ratio_qty_request": "0.5"}))
 

@@ -20,9 +20,9 @@ from google.protobuf import message_factory
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 
-from liquidation.core.catalogue import ANOTHER_IN_PROCESS, DUPLICATED, NOT_FOUND_IN_SERVER, TABLE
-from liquidation.core.policy import RULE_NAMES, Policy, read_policy
-from liquidation.refused import LiquidationRefused, claim_answer
+from liquidation.client.refused import LiquidationRefused, claim_answer
+from liquidation.rules.errors import ANOTHER_IN_PROCESS, DUPLICATED, NOT_FOUND_IN_SERVER, TABLE
+from liquidation.rules.policy import RULE_NAMES, Policy, read_policy
 from liquidation.v1 import liquidation_service_pb2, rules_service_pb2
 from tests.core.deciding import add_unknown_field
 from tests.sidecars import Refused, Running, running

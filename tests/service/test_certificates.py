@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as of_bits
 
-from liquidation.certificates import CertificateError, Certificates, read_certificates
+from liquidation.config.tls import CertificateError, Certificates, read_certificates
 from tests.certificates import LOCAL, Authority, Issued, encrypted, self_signed
 
 

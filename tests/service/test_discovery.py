@@ -14,9 +14,9 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from liquidation.core.catalogue import TABLE
-from liquidation.core.model import Tier
-from liquidation.core.policy import RULE_NAMES, Mode, Policy
+from liquidation.rules.errors import TABLE
+from liquidation.rules.model import Tier
+from liquidation.rules.policy import RULE_NAMES, Mode, Policy
 from liquidation.v1 import rules_service_pb2
 from tests.processes import serving
 from tests.sidecars import Running, health, running

@@ -10,11 +10,10 @@ import pytest
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
-from liquidation import desk
-from liquidation.core.decide import decide
-from liquidation.core.model import Case, Verdict
-from liquidation.core.texts import Sent
-from liquidation.service import rpc, turns, wire
+from liquidation.api import desk, rpc, turns, wire
+from liquidation.rules.evaluate import decide
+from liquidation.rules.model import Decision, RuleInput
+from liquidation.rules.texts import Sent
 from liquidation.v1 import liquidation_service_pb2, rules_service_pb2
 from tests import samples
 from tests.sidecars import Refused, Running, health, running
@@ -165,7 +164,7 @@ async def test_a_fault_in_one_item_is_that_item_s_alone(
     sound = samples.check(samples.low_request())
     cursed = samples.check(samples.low_request({"liquidator_id": "cursed"}))
 
-    def fail_for_one(case: Case, *, explain: bool = False) -> Verdict:
+    def fail_for_one(case: RuleInput, *, explain: bool = False) -> Decision:
         if case.terms is not None and case.terms.liquidator_id == "cursed":
             _fail()
         return decide(case, explain=explain)

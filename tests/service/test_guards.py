@@ -7,8 +7,9 @@ from decimal import Decimal
 import pytest
 from google.rpc import error_details_pb2
 
-from liquidation.core.catalogue import GrpcCode
-from liquidation.core.keys import (
+from liquidation.api import refusals
+from liquidation.api.guards import Guard, Metadata
+from liquidation.auth.keys import (
     ANYONE,
     ENTROPY_BYTES,
     Identity,
@@ -17,10 +18,9 @@ from liquidation.core.keys import (
     new_key,
     revoked_key,
 )
-from liquidation.core.model import Refusal
-from liquidation.core.policy import Limits
-from liquidation.service import refusals
-from liquidation.service.guards import Guard, Metadata
+from liquidation.rules.errors import GrpcCode
+from liquidation.rules.model import Refusal
+from liquidation.rules.policy import Limits
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

@@ -15,13 +15,17 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from liquidation.addresses import TcpAddress, UnixAddress, parse_address
-from liquidation.listeners import (
-    ListenError,
+from liquidation.config.addresses import (
+    TcpAddress,
     UnixAccess,
+    UnixAddress,
+    parse_address,
+    parse_owner,
+)
+from liquidation.server.listeners import (
+    ListenError,
     bind,
     owned,
-    parse_owner,
     require_encryption,
 )
 

@@ -11,11 +11,11 @@ from typing import Any
 import grpc
 import pytest
 
-from liquidation.core.policy import Limits, Policy
-from liquidation.core.texts import Sent
-from liquidation.desk import Answer, Asked, Desk, turn_of
-from liquidation.logs.writer import DecisionLog
-from liquidation.service import rpc, turns, wire
+from liquidation.api import rpc, turns, wire
+from liquidation.api.desk import Answer, Asked, Desk, turn_of
+from liquidation.decisionlog.writer import DecisionLog
+from liquidation.rules.policy import Limits, Policy
+from liquidation.rules.texts import Sent
 from liquidation.v1 import rules_service_pb2
 from tests import samples
 from tests.sidecars import Refused, Running, details_of, held_up, running

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
-from liquidation.core.policy import Limits, Policy
+from liquidation.rules.policy import Limits, Policy
 from liquidation.v1 import claim_service_pb2, rules_service_pb2
 from tests import samples
 from tests.sidecars import Refused, Running, details_of, running

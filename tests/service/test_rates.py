@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liquidation.service.rates import Rate
+from liquidation.api.rates import Rate
 
 MILLISECOND = 0.001
 

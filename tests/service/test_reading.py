@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from liquidation.desk import TURN
-from liquidation.service.reading import ReadAhead
+from liquidation.api.desk import TURN
+from liquidation.api.reading import ReadAhead
 
 
 class Items:

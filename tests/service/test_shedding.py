@@ -6,7 +6,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from liquidation.service.shedding import Shedding
+from liquidation.api.shedding import Shedding
 from liquidation.v1 import rules_service_pb2
 from tests import samples
 from tests.hostile.calls import ITEM, LARGE_ANSWER, STREAM

@@ -16,9 +16,9 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from liquidation.addresses import Address, TcpAddress, UnixAddress
-from liquidation.certificates import Certificates, read_certificates
-from liquidation.listeners import UnixAccess, bind
+from liquidation.config.addresses import Address, TcpAddress, UnixAccess, UnixAddress
+from liquidation.config.tls import Certificates, read_certificates
+from liquidation.server.listeners import bind
 from tests.certificates import LOCAL, Authority, Issued, serial_shown
 
 OPENSSL = shutil.which("openssl")

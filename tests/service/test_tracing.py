@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from liquidation.core.catalogue import STORE_NOT_REACHED
+from liquidation.rules.errors import STORE_NOT_REACHED
 from liquidation.v1 import rules_service_pb2
 from tests import samples
 from tests.collectors import Collector, attributes, collecting, trace_ids

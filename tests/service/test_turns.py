@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from liquidation.desk import TURN
-from liquidation.service.rpc import Unfinished
-from liquidation.service.turns import Turns, TurnSize
+from liquidation.api.desk import TURN
+from liquidation.api.rpc import Unfinished
+from liquidation.api.turns import Turns, TurnSize
 
 # More turns than pass between two tries.
 MANY = 600

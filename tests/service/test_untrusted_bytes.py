@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.protobuf.json_format import ParseDict
 
-from liquidation.core.policy import Limits, Mode, Policy
+from liquidation.rules.policy import Limits, Mode, Policy
 from liquidation.v1 import claim_service_pb2, liquidation_service_pb2, rules_service_pb2
 from tests import samples
 from tests.sidecars import Refused, Running, running

@@ -6,7 +6,7 @@ Ended claims are kept for whole days, so no run would see them go. Everything el
 import sys
 
 from liquidation.cli import main
-from liquidation.core import policy
+from liquidation.rules import policy
 
 # Workers import this file again, with the same arguments, before they do anything.
 _, _day_s, *_flags = sys.argv

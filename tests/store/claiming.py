@@ -4,18 +4,18 @@ from collections.abc import Callable
 from decimal import Decimal
 from itertools import count
 
-from liquidation.core.catalogue import MARGIN_IS_ENOUGH
-from liquidation.core.model import (
+from liquidation.rules.checks import not_found, slot_taken
+from liquidation.rules.errors import MARGIN_IS_ENOUGH
+from liquidation.rules.model import (
     Claim,
     ClaimedPosition,
+    Decision,
     Liquidation,
     Refusal,
-    Standing,
+    StoredState,
     Terms,
-    Verdict,
 )
-from liquidation.core.rules import not_found, slot_taken
-from liquidation.store.base import BeginRequest, Begun, Store
+from liquidation.store.base import BeginRequest, BeginResult, Store
 
 LEASE_S = 30
 
@@ -43,28 +43,28 @@ def begin_request(
     )
 
 
-def accept(standing: Standing) -> Verdict:
+def accept(state: StoredState) -> Decision:
     """Rules 6 and 8 alone, without the one about refreshed positions."""
     refusal = None
-    if standing.liquidation is None:
+    if state.liquidation is None:
         refusal = not_found(1)
-    elif standing.active_claim is not None:
-        refusal = slot_taken(standing)
-    return _verdict(standing, refusal)
+    elif state.active_claim is not None:
+        refusal = slot_taken(state)
+    return _verdict(state, refusal)
 
 
-def accept_all(standing: Standing) -> Verdict:
+def accept_all(state: StoredState) -> Decision:
     """Rules that never look whether a claim is in process: the store alone stands in the way."""
-    return _verdict(standing, None)
+    return _verdict(state, None)
 
 
-def refuse(standing: Standing) -> Verdict:
-    return _verdict(standing, Refusal(MARGIN_IS_ENOUGH))
+def refuse(state: StoredState) -> Decision:
+    return _verdict(state, Refusal(MARGIN_IS_ENOUGH))
 
 
-def _verdict(standing: Standing, refusal: Refusal | None) -> Verdict:
-    revision = 0 if standing.liquidation is None else standing.liquidation.revision
-    return Verdict(
+def _verdict(state: StoredState, refusal: Refusal | None) -> Decision:
+    revision = 0 if state.liquidation is None else state.liquidation.revision
+    return Decision(
         refusal,
         "rules-1",
         total_notional=Decimal(10),
@@ -81,12 +81,12 @@ def _verdict(standing: Standing, refusal: Refusal | None) -> Verdict:
 async def begin(
     store: Store,
     request: BeginRequest | None = None,
-    decide: Callable[[Standing], Verdict] = accept,
-) -> Begun:
+    decide: Callable[[StoredState], Decision] = accept,
+) -> BeginResult:
     return await store.begin(request or begin_request(), decide)
 
 
-def granted(begun: Begun) -> Claim:
+def granted(begun: BeginResult) -> Claim:
     """The claim that was granted."""
     assert begun.claim is not None
     return begun.claim

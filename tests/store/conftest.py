@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from liquidation.store.base import Store
-from liquidation.store.postgres import PostgresStore
-from liquidation.store.sqlite import SqliteStore
+from liquidation.store.postgres.store import PostgresStore
+from liquidation.store.sqlite.store import SqliteStore
 from tests.clocks import Clock
 from tests.postgres.pgbouncer import PgBouncer
 from tests.store.moving import set_up

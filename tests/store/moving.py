@@ -8,13 +8,13 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from liquidation.core.model import Claim, ClaimState, Liquidation
-from liquidation.store import postgres_schema
-from liquidation.store.base import ClaimFilter, StandingQuery, Store
-from liquidation.store.clock import StoreClock
+from liquidation.rules.model import Claim, ClaimState, Liquidation
+from liquidation.store.base import ClaimFilter, StateQuery, Store
 from liquidation.store.copying import Copied, copy
-from liquidation.store.postgres import PostgresStore
-from liquidation.store.sqlite import SqliteStore
+from liquidation.store.postgres import schema
+from liquidation.store.postgres.store import PostgresStore
+from liquidation.store.sqlite.clock import StoreClock
+from liquidation.store.sqlite.store import SqliteStore
 from tests.clocks import Clock
 from tests.store.claiming import LEASE_S, begin, begin_request, granted
 from tests.store.snapshots import snapshot, with_account
@@ -25,7 +25,7 @@ ACCOUNTS = 12
 async def set_up(dsn: str) -> str:
     """Makes the tables in a database; returns its URL."""
     async with connected(dsn) as connection:
-        await postgres_schema.migrate(connection)
+        await schema.migrate(connection)
     return dsn
 
 
@@ -102,11 +102,11 @@ async def everything(store: Store) -> dict[str, Any]:
             for each in claims
         ],
         "liquidations": (await store.page("", 0, 1000)).liquidations,
-        "standings": await store.standings(
-            [StandingQuery(number, f"account-{number}") for number in numbers]
+        "states": await store.states(
+            [StateQuery(number, f"account-{number}") for number in numbers]
         ),
-        "standings of accounts": await store.standings(
-            [StandingQuery(99, "nobody", f"account-{number}") for number in numbers]
+        "states of accounts": await store.states(
+            [StateQuery(99, "nobody", f"account-{number}") for number in numbers]
         ),
         "active": await store.count_active(),
         "in state": [

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from liquidation.store.base import StoreUnavailableError
-from liquidation.store.postgres import PostgresStore
+from liquidation.store.postgres.store import PostgresStore
 from tests.postgres.proxy import Proxy
 from tests.postgres.server import HOST, at_port
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from liquidation.core.model import ClaimState, Standing, Verdict
+from liquidation.rules.model import ClaimState, Decision, StoredState
 from liquidation.store.base import BeginRequest, Store, StoreUnavailableError
 from liquidation.store.locations import parse_location
 from liquidation.store.opening import open_store
@@ -118,13 +118,13 @@ async def hang(store: Store) -> str:
 
     asked = 0
 
-    def stop(standing: Standing) -> Verdict:
+    def stop(state: StoredState) -> Decision:
         nonlocal asked
         asked += 1
         if asked == 1:
             tell("holding")
             listen()
-        return accept_all(standing)
+        return accept_all(state)
 
     try:
         begun = await store.begin(request("hangs", 1, 0), stop)

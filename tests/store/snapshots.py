@@ -4,8 +4,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from liquidation.core.margin import margin_ratios
-from liquidation.core.model import Liquidation, MarginAccount, MarginPosition, Position, Tier
+from liquidation.rules.margin import margin_ratios
+from liquidation.rules.model import Liquidation, MarginAccount, MarginPosition, Position, Tier
 
 PLAIN = Liquidation(
     liquidation_id=1,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liquidation.store.base import StoreUnavailableError
-from liquidation.store.batches import Batches, ContendedError
+from liquidation.store.postgres.batches import Batches, ContendedError
 from tests.core.seeded import seeded
 from tests.store.jumping import run
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from liquidation.store.base import StoreUnavailableError
-from liquidation.store.batches import Batches, ContendedError
+from liquidation.store.postgres.batches import Batches, ContendedError
 from tests.store.jumping import run
 
 MOST = 4

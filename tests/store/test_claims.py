@@ -5,13 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from liquidation.core.model import ClaimState, Standing
-from liquidation.store.base import (
-    ClaimActiveError,
-    ClaimFilter,
-    StandingQuery,
-    Store,
-)
+from liquidation.rules.model import ClaimState, StoredState
+from liquidation.store.base import ClaimActiveError, ClaimFilter, StateQuery, Store
 from tests.clocks import Clock
 from tests.store.claiming import (
     LEASE_S,
@@ -36,8 +31,8 @@ async def known_liquidations(store: Store) -> None:
     )
 
 
-async def standing(store: Store, liquidation_id: int = 1) -> Standing:
-    (found,) = await store.standings([StandingQuery(liquidation_id, "nobody")])
+async def stored_state(store: Store, liquidation_id: int = 1) -> StoredState:
+    (found,) = await store.states([StateQuery(liquidation_id, "nobody")])
     return found
 
 
@@ -87,9 +82,9 @@ async def test_an_account_has_one_slot_over_all_its_liquidations(store: Store) -
     second = await begin(store, begin_request(liquidation_id=3))
 
     assert second.claim is None
-    assert second.standing is not None
-    assert second.standing.active_claim is not None
-    assert second.standing.active_claim.claim_id == first.claim_id
+    assert second.state is not None
+    assert second.state.active_claim is not None
+    assert second.state.active_claim.claim_id == first.claim_id
     assert granted(await begin(store, begin_request(liquidation_id=2)))
 
 
@@ -195,7 +190,7 @@ async def test_a_renewed_lease_counts_from_now(store: Store, clock: Clock) -> No
     assert renewed.claim is not None
     assert renewed.claim.expire_us == clock.wall_us() + 60_000_000
     clock.advance(59)
-    assert (await standing(store)).active_claim is not None
+    assert (await stored_state(store)).active_claim is not None
 
 
 @pytest.mark.parametrize("state", [ClaimState.COMPLETED, ClaimState.CANCELLED])
@@ -209,7 +204,7 @@ async def test_an_ended_claim_frees_the_account(
 
     assert ended.applied
     assert ended.claim == replace(claim, state=state, end_us=clock.wall_us(), end_reason="why")
-    assert (await standing(store)).active_claim is None
+    assert (await stored_state(store)).active_claim is None
     assert granted(await begin(store)).fencing_token > claim.fencing_token
 
 
@@ -258,7 +253,7 @@ async def test_a_lease_that_ran_out_frees_the_account_at_that_moment(
 
     clock.advance(0.000001)
 
-    assert (await standing(store)).active_claim is None
+    assert (await stored_state(store)).active_claim is None
     found = await store.claim(claim_id=claim.claim_id)
     assert found is not None
     assert (found.state, found.end_us) == (ClaimState.EXPIRED, claim.expire_us)
@@ -289,12 +284,12 @@ async def test_what_was_completed_settles_the_account(store: Store) -> None:
     await store.put([snapshot(1, revision=4)])
     claim = granted(await begin(store))
 
-    assert (await standing(store)).last_completed_revision is None
+    assert (await stored_state(store)).last_completed_revision is None
     await store.end(claim.claim_id, claim.fencing_token, ClaimState.COMPLETED, "")
 
-    assert (await standing(store)).last_completed_revision == 4
-    assert (await standing(store, 3)).last_completed_revision == 4
-    assert (await standing(store, 2)).last_completed_revision is None
+    assert (await stored_state(store)).last_completed_revision == 4
+    assert (await stored_state(store, 3)).last_completed_revision == 4
+    assert (await stored_state(store, 2)).last_completed_revision is None
 
 
 async def test_what_was_settled_never_goes_back(store: Store) -> None:
@@ -305,7 +300,7 @@ async def test_what_was_settled_never_goes_back(store: Store) -> None:
         await store.end(claim.claim_id, claim.fencing_token, ClaimState.COMPLETED, "")
 
     assert claim.liquidation_revision == 1
-    assert (await standing(store)).last_completed_revision == 9
+    assert (await stored_state(store)).last_completed_revision == 9
 
 
 async def test_a_purge_forgets_old_claims_and_not_what_they_settled(
@@ -324,7 +319,7 @@ async def test_a_purge_forgets_old_claims_and_not_what_they_settled(
     assert await store.history(old.claim_id) == []
     assert await store.claim(request_id="young") is not None
     assert await store.claim(request_id="active") == active
-    assert (await standing(store)).last_completed_revision == 1
+    assert (await stored_state(store)).last_completed_revision == 1
 
 
 async def test_a_purge_takes_no_more_than_it_may(store: Store, clock: Clock) -> None:

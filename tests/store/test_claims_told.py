@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from liquidation.core.model import ClaimEvent, ClaimState, Standing, Verdict
+from liquidation.rules.model import ClaimEvent, ClaimState, Decision, StoredState
 from liquidation.store.base import Store
 from liquidation.store.records import LEASE_RAN_OUT
 from tests.clocks import Clock
@@ -62,8 +62,8 @@ async def test_a_lease_that_ran_out_is_told_once_also_where_its_request_comes_ag
 
 
 async def test_numbers_that_a_decision_lacks_stay_unknown(store: Store) -> None:
-    def without_numbers(standing: Standing) -> Verdict:
-        return replace(accept_all(standing), total_notional=None, least_req_ratio=None)
+    def without_numbers(state: StoredState) -> Decision:
+        return replace(accept_all(state), total_notional=None, least_req_ratio=None)
 
     await begin(store, begin_request("r-1"), without_numbers)
 
@@ -80,15 +80,15 @@ async def test_the_rules_see_the_newest_snapshot_of_the_two(
     store: Store, sent: int, seen: int
 ) -> None:
     await store.put([snapshot(1, revision=2)])
-    stood: list[Standing] = []
+    stood: list[StoredState] = []
 
-    def decide(standing: Standing) -> Verdict:
-        stood.append(standing)
-        return accept_all(standing)
+    def decide(state: StoredState) -> Decision:
+        stood.append(state)
+        return accept_all(state)
 
     begun = await begin(store, begin_request(None, snapshot(1, revision=sent)), decide)
 
-    assert begun.standing == stood[-1]
+    assert begun.state == stood[-1]
     assert stood[-1].liquidation == snapshot(1, revision=seen)
     assert granted(begun).liquidation_revision == seen
 
@@ -102,8 +102,8 @@ async def test_the_rules_see_what_was_settled_on_the_account_of_a_snapshot_sent(
     sent = snapshot(9, revision=7, account_id="account-1")
     begun = await begin(store, begin_request(None, sent), refuse)
 
-    assert begun.standing is not None
-    assert begun.standing.last_completed_revision == 1
+    assert begun.state is not None
+    assert begun.state.last_completed_revision == 1
 
 
 async def test_a_claim_in_process_is_told_before_what_else_is_against_another(
@@ -111,8 +111,8 @@ async def test_a_claim_in_process_is_told_before_what_else_is_against_another(
 ) -> None:
     claim = granted(await begin(store))
 
-    def slot_first(standing: Standing) -> Verdict:
-        return accept(standing) if standing.active_claim else refuse(standing)
+    def slot_first(state: StoredState) -> Decision:
+        return accept(state) if state.active_claim else refuse(state)
 
     begun = await begin(store, begin_request(), slot_first)
 
@@ -128,7 +128,7 @@ async def test_the_rules_see_that_a_liquidator_is_in_liquidation_where_the_other
 
     begun = await begin(store, begin_request(liquidation_id=99))
 
-    assert begun.standing == Standing(liquidator_in_liquidation=True)
+    assert begun.state == StoredState(liquidator_in_liquidation=True)
 
 
 async def test_rules_that_fail_do_so_for_the_caller_whose_request_it_is_alone(
@@ -136,7 +136,7 @@ async def test_rules_that_fail_do_so_for_the_caller_whose_request_it_is_alone(
 ) -> None:
     failure = LookupError("no such rule")
 
-    def fail(_: Standing) -> Verdict:
+    def fail(_: StoredState) -> Decision:
         raise failure
 
     one, other = await asyncio.gather(
@@ -163,9 +163,9 @@ async def test_of_many_at_once_each_that_is_refused_is_told_who_holds_the_accoun
         if begun.claim is None:
             assert begun.verdict.refusal is not None
             assert begun.verdict.refusal.values == {"claim_id": winner.claim_id}
-            assert begun.standing is not None
-            assert begun.standing.active_claim is not None
-            assert begun.standing.active_claim.claim_id == winner.claim_id
+            assert begun.state is not None
+            assert begun.state.active_claim is not None
+            assert begun.state.active_claim.claim_id == winner.claim_id
 
 
 async def test_only_the_lease_of_the_account_is_in_the_way_of_a_claim(

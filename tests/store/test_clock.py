@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.store import clock
-from liquidation.store.clock import HostClock
+from liquidation.store.sqlite import clock
+from liquidation.store.sqlite.clock import HostClock
 
 
 def test_leases_count_on_the_time_since_boot_in_microseconds() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.core.model import Claim, ClaimState
-from liquidation.store.base import StandingQuery
+from liquidation.rules.model import Claim, ClaimState
+from liquidation.store.base import StateQuery
 from liquidation.store.copying import copy
 from tests.clocks import Clock
 from tests.store.claiming import LEASE_S
@@ -73,9 +73,9 @@ async def test_an_account_of_which_no_more_than_a_claim_is_known_is_one(
         await moved(path, target, clock)
         async with in_postgres(target) as store:
             await store.end(claim.claim_id, claim.fencing_token, ClaimState.COMPLETED, "")
-            (standing,) = await store.standings([StandingQuery(1, "nobody", claim.account_id)])
+            (state,) = await store.states([StateQuery(1, "nobody", claim.account_id)])
 
-    assert standing.last_completed_revision == claim.liquidation_revision
+    assert state.last_completed_revision == claim.liquidation_revision
 
 
 async def test_tokens_go_on_above_every_one_that_was_ever_given(

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liquidation.core.model import ClaimState
-from liquidation.store.base import StandingQuery, Store
+from liquidation.rules.model import ClaimState
+from liquidation.store.base import StateQuery, Store
 from tests.clocks import Clock
 from tests.core.seeded import seeded
 from tests.postgres.databases import Databases
@@ -66,8 +66,8 @@ async def lived_and_moved(path: Path, dsn: str, steps: list[Any]) -> None:
 
 async def live(store: Store, clock: Clock, what: str, number: int, place: int) -> None:
     """Does one step; where there is nothing to do it on, it does nothing."""
-    standing, *_ = await store.standings([StandingQuery(number, "nobody", f"account-{number}")])
-    active = standing.active_claim
+    state, *_ = await store.states([StateQuery(number, "nobody", f"account-{number}")])
+    active = state.active_claim
     if what == "claim":
         request = begin_request(f"drawn-{place}", account(number), lease_s=10 * number)
         await begin(store, request)

@@ -10,10 +10,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from liquidation.store.clock import HostClock
 from liquidation.store.copying import CopyError, InDoubtError, copy
-from liquidation.store.sqlite_schema import NEWEST
-from liquidation.store.sqlite_source import InUseError, SourceError
+from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.sqlite.schema import NEWEST
+from liquidation.store.sqlite.source import InUseError, SourceError
 from tests.clocks import Clock
 from tests.postgres.proxy import Proxy
 from tests.postgres.server import at_port

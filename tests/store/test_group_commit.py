@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from liquidation.store.base import StoreUnavailableError
-from liquidation.store.group_commit import MAX_GROUP, GroupCommit, Turnstile
+from liquidation.store.sqlite.group_commit import MAX_GROUP, FileLock, GroupCommit
 
 
 class _Commits:
@@ -27,7 +27,7 @@ class _Commits:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self.writer = GroupCommit(
             connection,
-            Turnstile(path),
+            FileLock(path),
             most,
             self._committed,
             self._pause,
@@ -211,7 +211,7 @@ async def test_a_loop_that_was_closed_meanwhile_is_not_told_and_the_next_is(tmp_
 def test_the_files_that_processes_take_turns_by_are_not_for_everybody(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        Turnstile(tmp_path / "store.db").close()
+        FileLock(tmp_path / "store.db").close()
     finally:
         os.umask(before)
 

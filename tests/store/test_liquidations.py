@@ -5,16 +5,16 @@ from decimal import Decimal
 
 import pytest
 
-from liquidation.core.model import Standing
-from liquidation.store.base import AccountMismatchError, StandingQuery, Store
+from liquidation.rules.model import StoredState
+from liquidation.store.base import AccountMismatchError, StateQuery, Store
 from tests.store.conftest import OpenStore
 from tests.store.snapshots import PLAIN, snapshot, with_account
 
 NOBODY = "nobody"
 
 
-async def standing(store: Store, liquidation_id: int, liquidator_id: str = NOBODY) -> Standing:
-    (found,) = await store.standings([StandingQuery(liquidation_id, liquidator_id)])
+async def state(store: Store, liquidation_id: int, liquidator_id: str = NOBODY) -> StoredState:
+    (found,) = await store.states([StateQuery(liquidation_id, liquidator_id)])
     return found
 
 
@@ -106,7 +106,7 @@ async def test_one_caller_s_mistake_does_not_undo_what_others_put_meanwhile(stor
 async def test_an_unknown_liquidation_is_not_found(store: Store) -> None:
     assert await store.get(1) is None
     assert await store.close_liquidation(1) is None
-    assert await standing(store, 1) == Standing()
+    assert await state(store, 1) == StoredState()
 
 
 async def test_closing_returns_the_last_snapshot_and_ends_it(store: Store) -> None:
@@ -125,19 +125,19 @@ async def test_no_snapshot_opens_a_closed_liquidation_again(store: Store) -> Non
 
     assert (result.applied, result.opened, result.closed) == (False, False, True)
     assert result.liquidation == PLAIN
-    assert (await standing(store, 1)).closed
+    assert (await state(store, 1)).closed
 
 
 async def test_a_standing_has_the_stored_snapshot(store: Store) -> None:
     await store.put([PLAIN])
 
-    assert await standing(store, 1) == Standing(liquidation=PLAIN)
+    assert await state(store, 1) == StoredState(liquidation=PLAIN)
 
 
 async def test_standings_come_in_the_order_of_the_questions(store: Store) -> None:
     await store.put([snapshot(1), snapshot(2), snapshot(3)])
 
-    found = await store.standings([StandingQuery(each, NOBODY) for each in (3, 9, 1, 3)])
+    found = await store.states([StateQuery(each, NOBODY) for each in (3, 9, 1, 3)])
 
     ids = [each.liquidation.liquidation_id if each.liquidation else None for each in found]
     assert ids == [3, None, 1, 3]
@@ -146,11 +146,11 @@ async def test_standings_come_in_the_order_of_the_questions(store: Store) -> Non
 async def test_a_liquidator_with_an_open_liquidation_is_in_liquidation(store: Store) -> None:
     await store.put([snapshot(1), snapshot(2, account_id="liquidator-1")])
 
-    assert (await standing(store, 1, "liquidator-1")).liquidator_in_liquidation
-    assert not (await standing(store, 1, "liquidator-2")).liquidator_in_liquidation
+    assert (await state(store, 1, "liquidator-1")).liquidator_in_liquidation
+    assert not (await state(store, 1, "liquidator-2")).liquidator_in_liquidation
 
     await store.close_liquidation(2)
-    assert not (await standing(store, 1, "liquidator-1")).liquidator_in_liquidation
+    assert not (await state(store, 1, "liquidator-1")).liquidator_in_liquidation
 
 
 async def test_pages_give_every_open_liquidation_once_by_id(store: Store) -> None:
@@ -181,7 +181,7 @@ async def test_everything_is_there_after_opening_again(open_store: OpenStore) ->
 
     async with open_store() as store:
         assert await store.get(1) == snapshot(1)
-        assert (await standing(store, 2)).closed
+        assert (await state(store, 2)).closed
 
 
 async def test_two_openers_see_each_other_s_writes_at_once(open_store: OpenStore) -> None:
@@ -190,7 +190,7 @@ async def test_two_openers_see_each_other_s_writes_at_once(open_store: OpenStore
         assert await other.get(1) == snapshot(1)
 
         await other.close_liquidation(1)
-        assert (await standing(one, 1)).closed
+        assert (await state(one, 1)).closed
 
 
 async def test_many_put_at_once_and_each_gets_its_own_answer(store: Store) -> None:

@@ -11,8 +11,8 @@ import pytest
 from liquidation.store.base import StoreUnavailableError
 from liquidation.store.locations import PostgresDatabase, SqliteFile
 from liquidation.store.opening import DriverMissingError, open_store
-from liquidation.store.postgres import PostgresStore
-from liquidation.store.sqlite import SqliteStore
+from liquidation.store.postgres.store import PostgresStore
+from liquidation.store.sqlite.store import SqliteStore
 from tests.store.claiming import begin
 from tests.store.opened import once_it_answers
 from tests.store.snapshots import snapshot

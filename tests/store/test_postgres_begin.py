@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
-from liquidation.core.model import Standing, Verdict
-from liquidation.store.base import BeginRequest, Begun
-from liquidation.store.postgres import PostgresStore
-from liquidation.store.postgres_begin import Begin, begin_all
+from liquidation.rules.model import Decision, StoredState
+from liquidation.store.base import BeginRequest, BeginResult
+from liquidation.store.postgres.begin import Begin, begin_all
+from liquidation.store.postgres.store import PostgresStore
 from tests.store.claiming import accept_all, begin, begin_request, granted, refuse
 from tests.store.opened import opened, rows, until_blocked
 from tests.store.snapshots import snapshot
@@ -23,11 +23,11 @@ async def store(postgres_database: str) -> AsyncIterator[PostgresStore]:
         yield store
 
 
-async def together(store: PostgresStore, *requests: BeginRequest) -> list[Begun]:
+async def together(store: PostgresStore, *requests: BeginRequest) -> list[BeginResult]:
     """What becomes of requests that are sure to go in one transaction."""
     begins = [Begin(each, accept_all) for each in requests]
     outcomes = await store._database.run(lambda transaction: begin_all(transaction, begins, {}))
-    return [each for each in outcomes if isinstance(each, Begun)]
+    return [each for each in outcomes if isinstance(each, BeginResult)]
 
 
 async def ran_out(store: PostgresStore, dsn: str, *numbers: int) -> list[str]:
@@ -37,7 +37,7 @@ async def ran_out(store: PostgresStore, dsn: str, *numbers: int) -> list[str]:
     return [each.claim_id for each in claims]
 
 
-def expired(begun: Begun) -> list[str]:
+def expired(begun: BeginResult) -> list[str]:
     return [each.claim_id for each in begun.expired]
 
 
@@ -69,11 +69,11 @@ async def test_a_liquidation_that_came_after_the_accounts_were_locked_is_not_kno
     store: PostgresStore, postgres_database: str
 ) -> None:
     """Its account is locked by nobody: a claim on it could be granted beside another's."""
-    seen: list[Standing] = []
+    seen: list[StoredState] = []
 
-    def look(standing: Standing) -> Verdict:
-        seen.append(standing)
-        return accept_all(standing) if standing.liquidation else refuse(standing)
+    def look(state: StoredState) -> Decision:
+        seen.append(state)
+        return accept_all(state) if state.liquidation else refuse(state)
 
     async with await psycopg.AsyncConnection.connect(postgres_database) as other:
         # Where claims are looked at, accounts are locked already.
@@ -91,4 +91,4 @@ async def test_a_liquidation_that_came_after_the_accounts_were_locked_is_not_kno
         begun = await beginning
 
     assert begun.claim is None
-    assert seen == [Standing()]
+    assert seen == [StoredState()]

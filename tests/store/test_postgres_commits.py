@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from liquidation.core.model import ClaimState
-from liquidation.store.base import Begun, StoreUnavailableError
-from liquidation.store.postgres import PostgresStore
+from liquidation.rules.model import ClaimState
+from liquidation.store.base import BeginResult, StoreUnavailableError
+from liquidation.store.postgres.store import PostgresStore
 from tests.postgres.proxy import Proxy
 from tests.store.claiming import LEASE_S, accept, begin, begin_request, granted, refuse
 from tests.store.opened import once_it_answers, opened, proxied, rows
@@ -65,7 +65,7 @@ async def test_a_claim_that_was_committed_is_told_as_the_one_that_was_granted(
     claim = granted(begun)
     assert (claim.claim_id, begun.decision_id) == (request.claim_id, request.decision_id)
     assert not begun.known
-    assert begun.standing is not None
+    assert begun.state is not None
     assert begun.put is not None
     assert (begun.put.opened, begun.put.applied) == (True, True)
     assert [each.claim_id for each in begun.expired] == [old.claim_id]
@@ -102,7 +102,7 @@ async def test_of_a_group_each_is_told_what_became_of_it(
     )
 
     assert lost.is_set()
-    by_id: dict[str, list[Begun]] = {}
+    by_id: dict[str, list[BeginResult]] = {}
     for request, begun in zip(requests, outcomes[2:], strict=True):
         by_id.setdefault(request.request_id, []).append(begun)
     one, other = by_id["granted"]

@@ -8,13 +8,7 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection
 
-from liquidation.store.postgres_connection import (
-    PARAMETERS,
-    cut_off,
-    limits_of,
-    telling,
-    told_of,
-)
+from liquidation.store.postgres.connection import PARAMETERS, cut_off, limits_of, telling, told_of
 from tests.postgres.proxy import Proxy
 from tests.postgres.server import at_port
 from tests.store.moving import connected, set_up

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 import psycopg
 import pytest
 
-from liquidation.core.model import ClaimState
-from liquidation.store.base import Begun, StandingQuery, StoreUnavailableError
-from liquidation.store.postgres import PostgresStore
-from liquidation.store.postgres_standings import about, lock_accounts
-from liquidation.store.postgres_transaction import Transaction
+from liquidation.rules.model import ClaimState
+from liquidation.store.base import BeginResult, StateQuery, StoreUnavailableError
+from liquidation.store.postgres.states import about, lock_accounts
+from liquidation.store.postgres.store import PostgresStore
+from liquidation.store.postgres.transaction import Transaction
 from tests.store.claiming import begin, begin_request, granted
 from tests.store.opened import opened
 from tests.store.snapshots import snapshot
@@ -42,7 +42,9 @@ async def held(dsn: str, number: int = HELD) -> AsyncIterator[None]:
         await connection.rollback()
 
 
-async def begun_or_not(store: PostgresStore, number: int, request_id: str = "") -> Begun | None:
+async def begun_or_not(
+    store: PostgresStore, number: int, request_id: str = ""
+) -> BeginResult | None:
     try:
         request = begin_request(request_id or None, liquidation_id=number)
         return await begin(store, request)
@@ -105,15 +107,15 @@ async def test_every_write_on_an_account_that_is_held_is_refused_and_happens_nev
 
 async def test_reads_wait_for_nobody(store: PostgresStore, postgres_database: str) -> None:
     async with held(postgres_database):
-        (standing,) = await store.standings([StandingQuery(HELD, "nobody")])
+        (state,) = await store.states([StateQuery(HELD, "nobody")])
 
-    assert standing.liquidation is not None
+    assert state.liquidation is not None
 
 
 async def test_a_client_that_hangs_in_the_middle_loses_the_account_while_others_still_wait(
     store: PostgresStore, postgres_database: str
 ) -> None:
-    asked = about([StandingQuery(HELD, "nobody")])
+    asked = about([StateQuery(HELD, "nobody")])
     holds, over = asyncio.Event(), asyncio.Event()
     tries: list[Transaction] = []
 

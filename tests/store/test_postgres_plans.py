@@ -4,9 +4,9 @@ import time
 
 import psycopg
 
-from liquidation.core.model import ClaimState
-from liquidation.store.base import StandingQuery
-from liquidation.store.postgres import PostgresStore
+from liquidation.rules.model import ClaimState
+from liquidation.store.base import StateQuery
+from liquidation.store.postgres.store import PostgresStore
 from tests.store.claiming import accept, begin_request
 from tests.store.snapshots import snapshot
 
@@ -46,7 +46,7 @@ async def _claims(store: PostgresStore, numbers: range) -> None:
     """All that is asked about a claim from its begin to its end, once for each number."""
     for number in numbers:
         sent = snapshot(number, account_id=f"account-{number}")
-        await store.standings([StandingQuery(number, "liquidator-1")])
+        await store.states([StateQuery(number, "liquidator-1")])
         begun = await store.begin(begin_request(snapshot=sent), accept)
         assert begun.claim is not None
         claim_id, token = begun.claim.claim_id, begun.claim.fencing_token

@@ -10,9 +10,9 @@ from contextlib import AsyncExitStack
 import psycopg
 import pytest
 
-from liquidation.core.model import ClaimState
+from liquidation.rules.model import ClaimState
 from liquidation.store.base import StoreUnavailableError
-from liquidation.store.postgres import PostgresStore
+from liquidation.store.postgres.store import PostgresStore
 from tests.postgres.pgbouncer import SERVER_CONNECTIONS, PgBouncer
 from tests.store.claiming import accept_all, begin, begin_request, granted
 from tests.store.opened import once_it_answers, opened, rows

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 
-from liquidation.core.model import Standing, Verdict
-from liquidation.store.base import StandingQuery
-from liquidation.store.postgres import PostgresStore
+from liquidation.rules.model import Decision, StoredState
+from liquidation.store.base import StateQuery
+from liquidation.store.postgres.store import PostgresStore
 from tests.store.claiming import accept, begin, begin_request, granted, refuse
 from tests.store.opened import opened, rows, until_blocked
 from tests.store.snapshots import snapshot
@@ -24,11 +24,11 @@ async def test_a_liquidation_that_another_account_got_meanwhile_is_seen_to_be_th
     store: PostgresStore, postgres_database: str
 ) -> None:
     await store.put([snapshot(1, account_id="account-1")])
-    seen: list[Standing] = []
+    seen: list[StoredState] = []
 
-    def look(standing: Standing) -> Verdict:
-        seen.append(standing)
-        return refuse(standing)
+    def look(state: StoredState) -> Decision:
+        seen.append(state)
+        return refuse(state)
 
     async with await psycopg.AsyncConnection.connect(postgres_database) as other:
         # Where claims are looked at, accounts are locked already.
@@ -85,5 +85,5 @@ async def test_what_is_asked_for_together_is_told_once(
     ]
     assert opened_ == [9]
     assert sum(begun.claim is not None for begun in outcomes) == 1
-    (standing,) = await store.standings([StandingQuery(1, "nobody")])
-    assert standing.active_claim is not None
+    (state,) = await store.states([StateQuery(1, "nobody")])
+    assert state.active_claim is not None

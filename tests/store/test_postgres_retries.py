@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from liquidation.core.model import ClaimState
-from liquidation.store.base import Begun, StoreUnavailableError
-from liquidation.store.postgres import PostgresStore
+from liquidation.rules.model import ClaimState
+from liquidation.store.base import BeginResult, StoreUnavailableError
+from liquidation.store.postgres.store import PostgresStore
 from tests.store.claiming import accept_all, begin, begin_request, granted
 from tests.store.opened import opened, rows
 from tests.store.snapshots import snapshot
@@ -194,7 +194,7 @@ async def test_requests_that_cross_each_other_never_lock_each_other_out(
 
 def _begun(
     store: PostgresStore, request_ids: Sequence[str], first_account: int
-) -> list[Awaitable[Begun]]:
+) -> list[Awaitable[BeginResult]]:
     return [
         begin(store, begin_request(request_id, liquidation_id=account), accept_all)
         for account, request_id in enumerate(request_ids, start=first_account)

@@ -10,11 +10,11 @@ import orjson
 import psycopg
 import pytest
 
-from liquidation.core.model import Claim, ClaimState, Liquidation
-from liquidation.store.base import AccountMismatchError, StandingQuery
-from liquidation.store.postgres import PostgresStore
-from liquidation.store.postgres_liquidations import put_all
-from liquidation.store.postgres_standings import about, microseconds, standings_of_all
+from liquidation.rules.model import Claim, ClaimState, Liquidation
+from liquidation.store.base import AccountMismatchError, StateQuery
+from liquidation.store.postgres.liquidations import put_all
+from liquidation.store.postgres.states import about, microseconds, states_of_all
+from liquidation.store.postgres.store import PostgresStore
 from tests.store.claiming import begin, begin_request, granted
 from tests.store.opened import opened, rows, until_blocked
 from tests.store.snapshots import snapshot
@@ -139,10 +139,10 @@ async def test_looking_for_leases_waits_for_no_account(
         assert await store.expire(10) == ()
 
 
-async def test_of_calls_that_go_together_each_gets_its_own_standings(store: PostgresStore) -> None:
-    calls = [[StandingQuery(each, "nobody") for each in call] for call in ((1,), (2, 3), (), (4,))]
+async def test_of_calls_that_go_together_each_gets_its_own_states(store: PostgresStore) -> None:
+    calls = [[StateQuery(each, "nobody") for each in call] for call in ((1,), (2, 3), (), (4,))]
 
-    found = await store._database.run(lambda transaction: standings_of_all(transaction, calls))
+    found = await store._database.run(lambda transaction: states_of_all(transaction, calls))
 
     assert [
         [each.liquidation and each.liquidation.liquidation_id for each in call] for call in found
@@ -194,7 +194,7 @@ async def test_who_met_only_what_is_taken_back_is_tried_again(store: PostgresSto
 
 
 def test_what_is_asked_about_is_numbered_in_its_order() -> None:
-    asked = about([StandingQuery(7, "l-1"), StandingQuery(8, "l-2", "account-8")], ["r-1", "r-2"])
+    asked = about([StateQuery(7, "l-1"), StateQuery(8, "l-2", "account-8")], ["r-1", "r-2"])
 
     def row(n: int, *rest: Any) -> dict[str, Any]:
         names = ("liquidation_id", "liquidator_id", "account_id", "request_id")

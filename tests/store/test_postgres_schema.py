@@ -9,10 +9,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from liquidation.core.model import ClaimState
+from liquidation.rules.model import ClaimState
 from liquidation.store.base import StoreUnavailableError
-from liquidation.store.postgres import PostgresStore
-from liquidation.store.postgres_schema import NEWEST, PRIVILEGES, STEPS, Step, migrate
+from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, STEPS, Step, migrate
+from liquidation.store.postgres.store import PostgresStore
 from tests.postgres.server import HOST, PostgresServer, postgres
 from tests.store.claiming import begin, begin_request, granted
 from tests.store.opened import once_it_answers, opened, rows, until_blocked

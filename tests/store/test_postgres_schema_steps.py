@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from liquidation.store.base import SchemaError
-from liquidation.store.postgres_schema import (
+from liquidation.store.postgres.schema import (
     NEWEST,
     STEPS,
     SchemaState,

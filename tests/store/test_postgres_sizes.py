@@ -7,9 +7,9 @@ from decimal import Decimal
 
 import pytest
 
-from liquidation.core.model import ClaimedPosition, Liquidation, Position, Standing, Verdict
-from liquidation.store.base import StandingQuery
-from liquidation.store.postgres import PostgresStore
+from liquidation.rules.model import ClaimedPosition, Decision, Liquidation, Position, StoredState
+from liquidation.store.base import StateQuery
+from liquidation.store.postgres.store import PostgresStore
 from tests.store.claiming import accept_all, begin_request, granted
 from tests.store.opened import opened
 from tests.store.snapshots import snapshot
@@ -48,8 +48,8 @@ async def test_a_call_that_brings_and_gets_back_more_than_the_network_holds_ends
         results = await store.put(call(1, revision, count=120))
 
         assert {(each.applied, each.opened) for each in results} == {(True, revision == 1)}
-    queries = [StandingQuery(each, "nobody") for each in range(1, MOST_SNAPSHOTS + 1)]
-    found = await store.standings(queries)
+    queries = [StateQuery(each, "nobody") for each in range(1, MOST_SNAPSHOTS + 1)]
+    found = await store.states(queries)
     assert {each.liquidation and each.liquidation.revision for each in found} == {2}
 
 
@@ -75,9 +75,9 @@ async def test_many_claims_on_as_many_positions_as_there_may_be_are_granted_toge
 ) -> None:
     held = positions(MOST_POSITIONS)
 
-    def accept(standing: Standing) -> Verdict:
+    def accept(state: StoredState) -> Decision:
         taken = tuple(ClaimedPosition(each.symbol, *[Decimal(1)] * 3) for each in held)
-        return replace(accept_all(standing), positions=taken)
+        return replace(accept_all(state), positions=taken)
 
     begun = await asyncio.gather(
         *(

@@ -8,7 +8,7 @@ from typing import Final
 import psycopg
 import pytest
 
-from liquidation.store.base import StandingQuery, StoreUnavailableError
+from liquidation.store.base import StateQuery, StoreUnavailableError
 from tests.postgres.databases import Databases
 from tests.postgres.replication import Pair, replicated
 from tests.postgres.server import PostgresServer, postgres
@@ -118,10 +118,10 @@ async def test_a_commit_that_is_torn_from_its_wait_for_the_standby_is_in_doubt(
 
 async def test_while_no_standby_has_what_is_written_reads_go_on(dsn: str) -> None:
     async with opened(dsn) as store, standby_missing(dsn):
-        (standing,) = await store.standings([StandingQuery(1, "nobody")])
+        (state,) = await store.states([StateQuery(1, "nobody")])
         await store.probe()
 
-    assert standing.liquidation == snapshot(1)
+    assert state.liquidation == snapshot(1)
 
 
 async def test_the_background_finds_out_that_nothing_can_be_written(dsn: str) -> None:
@@ -147,7 +147,7 @@ async def test_a_standby_is_not_asked_until_it_is_the_primary(pair: Pair) -> Non
         with pytest.raises(StoreUnavailableError, match="25006"):
             await lone.probe()
         with pytest.raises(StoreUnavailableError, match="25006"):
-            await lone.standings([StandingQuery(1, "nobody")])
+            await lone.states([StateQuery(1, "nobody")])
         with pytest.raises(StoreUnavailableError):
             await lone.claim(request_id="r-1")
         async with opened(pair.dsn(), timeout_s=5) as either:
@@ -170,7 +170,7 @@ async def test_a_primary_that_is_told_to_take_no_writes_is_obeyed_at_once(dsn: s
         try:
             asked: list[Callable[[], Awaitable[object]]] = [
                 lambda: begin(store, begin_request("r-1")),
-                lambda: store.standings([StandingQuery(1, "nobody")]),
+                lambda: store.states([StateQuery(1, "nobody")]),
                 store.probe,
             ]
             for ask in asked:

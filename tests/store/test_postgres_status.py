@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from liquidation.core.model import ClaimState
-from liquidation.store import postgres_status
-from liquidation.store.holdings import Holdings
-from liquidation.store.postgres_schema import NEWEST, PRIVILEGES, SchemaState
-from liquidation.store.postgres_script import script
-from liquidation.store.postgres_status import DatabaseStatus, Server, Standby, look
+from liquidation.rules.model import ClaimState
+from liquidation.store.postgres import status
+from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, SchemaState
+from liquidation.store.postgres.script import script
+from liquidation.store.postgres.status import DatabaseStatus, Server, Standby, look
+from liquidation.store.stats import StoreStats
 from tests.store.moving import claimed, connected, in_postgres, set_up
 from tests.store.server_clock import ServerClock
 from tests.store.snapshots import snapshot
@@ -167,7 +167,7 @@ async def test_a_database_is_told_with_all_that_it_holds(postgres_database: str)
     )
     assert (found.standbys, found.missing, found.uncounted) == ((), (), "")
     assert (found.state, found.may_create) == (SchemaState(NEWEST, 1), True)
-    assert found.holds == Holdings(6, 1, 1, 2, 1, 1, 1, oldest_end)
+    assert found.holds == StoreStats(6, 1, 1, 2, 1, 1, 1, oldest_end)
     assert found.sizes.keys() == PRIVILEGES.keys()
     assert min(found.sizes.values()) > 0
 
@@ -226,12 +226,12 @@ async def test_a_server_is_told_by_its_address_whatever_it_was_called(
 async def test_rows_that_take_too_long_to_count_are_not_counted(
     postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_status, "_COUNTING", "20ms")
+    monkeypatch.setattr(status, "_COUNTING", "20ms")
     await set_up(postgres_database)
     async with connected(postgres_database) as other, other.transaction():
         await other.execute("LOCK TABLE claim IN ACCESS EXCLUSIVE MODE")
         async with connected(postgres_database) as connection:
-            found = await postgres_status._holdings(connection)
+            found = await status._holdings(connection)
 
     assert found == (None, "it takes longer than 20ms")
 
@@ -274,7 +274,7 @@ async def test_the_counting_of_rows_is_bounded(postgres_database: str) -> None:
         found = await look(connection)
         bounds = await (await connection.execute("SELECT bound FROM bounds")).fetchall()
 
-    assert found.holds == Holdings(0, 0, 0, 0, 0, 0, 0, None)
+    assert found.holds == StoreStats(0, 0, 0, 0, 0, 0, 0, None)
     assert set(bounds) == {("20s",)}
 
 

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-from liquidation.core.model import ClaimState, Liquidation
-from liquidation.store.base import StandingQuery, StoreUnavailableError
-from liquidation.store.postgres import PostgresStore
-from liquidation.store.postgres_database import Database
-from liquidation.store.postgres_transaction import Transaction
+from liquidation.rules.model import ClaimState, Liquidation
+from liquidation.store.base import StateQuery, StoreUnavailableError
+from liquidation.store.postgres.database import Database
+from liquidation.store.postgres.store import PostgresStore
+from liquidation.store.postgres.transaction import Transaction
 from tests.store.claiming import accept, begin, begin_request, granted
 from tests.store.opened import once_it_answers, opened, rows
 from tests.store.snapshots import snapshot
@@ -111,7 +111,7 @@ async def test_of_the_leases_that_ran_out_as_many_are_written_down_as_asked(
 
 async def test_a_call_without_anything_in_it_goes_to_no_database() -> None:
     async with opened(NOBODY, timeout_s=0.1) as store:
-        assert await store.standings([]) == []
+        assert await store.states([]) == []
         assert await store.put([]) == []
 
 
@@ -145,7 +145,7 @@ async def test_who_waits_for_others_to_get_their_answers_waits_no_longer_than_al
 
 
 CALLS: dict[str, Callable[[PostgresStore, int], Coroutine[Any, Any, Any]]] = {
-    "standings": lambda store, each: store.standings([StandingQuery(each, "nobody")] * 2),
+    "states": lambda store, each: store.states([StateQuery(each, "nobody")] * 2),
     "put": lambda store, each: store.put([account(each), account(each + 1000)]),
     "begin": lambda store, each: store.begin(begin_request(liquidation_id=each), accept),
     "renew": lambda store, each: store.renew(f"claim-{each}", 1, 1_000_000),
@@ -167,7 +167,7 @@ async def test_no_caller_waits_longer_than_its_time(postgres_database: str, kind
 @pytest.mark.parametrize(
     ("kind", "shared"),
     # A group is 4 here; of reads it takes in eight times as many, and a call of each brings two.
-    [("standings", 16), ("put", 2), ("begin", 4), ("renew", 4), ("end", 4)],
+    [("states", 16), ("put", 2), ("begin", 4), ("renew", 4), ("end", 4)],
 )
 async def test_two_groups_of_a_kind_are_under_way_and_each_takes_so_many_calls(
     postgres_database: str, kind: str, shared: int
@@ -191,7 +191,7 @@ async def test_two_groups_of_a_kind_are_under_way_and_each_takes_so_many_calls(
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
-        ("standings", {}),
+        ("states", {}),
         ("put", {"repeatable": False}),
         ("begin", {"repeatable": True}),
         ("renew", {"repeatable": True}),

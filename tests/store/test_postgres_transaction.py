@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
 
-from liquidation.store.postgres_connection import limits_of
-from liquidation.store.postgres_transaction import Connection, Statement, Transaction, _warnings
+from liquidation.store.postgres.connection import limits_of
+from liquidation.store.postgres.transaction import Connection, Statement, Transaction, _warnings
 from tests.store.moving import connected, set_up
 from tests.store.opened import rows
 

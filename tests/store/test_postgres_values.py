@@ -14,20 +14,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liquidation.core.model import (
+from liquidation.rules.model import (
     ClaimedPosition,
     ClaimState,
+    Decision,
     Liquidation,
-    Standing,
+    StoredState,
     SymbolRatio,
     Terms,
-    Verdict,
 )
-from liquidation.core.numbers import MAX_INT64
+from liquidation.rules.numbers import MAX_INT64
 from liquidation.store.base import BeginRequest, ClaimFilter, Store
-from liquidation.store.clock import HostClock
-from liquidation.store.postgres import PostgresStore
-from liquidation.store.sqlite import SqliteStore
+from liquidation.store.postgres.store import PostgresStore
+from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.sqlite.store import SqliteStore
 from tests.core.deciding import stored
 from tests.core.drawing import amounts, liquidations, signed
 from tests.core.seeded import seeded
@@ -105,9 +105,9 @@ def all_terms(draw: st.DrawFn) -> Terms:
 
 
 @st.composite
-def verdicts(draw: st.DrawFn, snapshot: Liquidation) -> Verdict:
+def verdicts(draw: st.DrawFn, snapshot: Liquidation) -> Decision:
     huge = Decimal(f"{draw(st.integers(0, 10**72))}E-36")
-    return Verdict(
+    return Decision(
         None,
         draw(NAMES),
         total_notional=huge,
@@ -165,7 +165,7 @@ def test_a_claim_is_read_as_it_was_granted(
         data.draw(st.sampled_from([1_000_000, 300_000_000])),
     )
 
-    def accept(_: Standing) -> Verdict:
+    def accept(_: StoredState) -> Decision:
         return verdict
 
     begun = asked.run(asked.store.begin(request, accept))
@@ -198,7 +198,7 @@ def test_tokens_at_the_bounds_fit_no_claim(asked: Asked, token: int) -> None:
     terms = replace(TERMS, liquidation_id=snapshot.liquidation_id)
     name = f"bounds-{token}"
     request = BeginRequest(name, name, "decision", terms, snapshot, 1_000_000)
-    claim = granted(asked.run(asked.store.begin(request, lambda _: Verdict(None, "rules-1"))))
+    claim = granted(asked.run(asked.store.begin(request, lambda _: Decision(None, "rules-1"))))
 
     renewed = asked.run(asked.store.renew(claim.claim_id, token, 1_000_000))
     ended = asked.run(asked.store.end(claim.claim_id, token, ClaimState.COMPLETED, ""))

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from liquidation import store
-from liquidation.core.model import ClaimState, Liquidation, Standing
+from liquidation.rules.model import ClaimState, Liquidation, StoredState
 from liquidation.store.base import TIMEOUT_S
 from liquidation.store.records import account_of, claim_from, is_news
 from tests.store.claiming import begin_request
@@ -18,7 +18,7 @@ from tests.store.snapshots import snapshot
 
 NOTHING_SAID: Final[dict[str, dict[str, object]]] = {
     "PutResult": {"opened": False, "closed": False},
-    "Begun": {"known": False, "standing": None, "put": None, "expired": ()},
+    "Begun": {"known": False, "state": None, "put": None, "expired": ()},
     "ClaimFilter": {"account_id": "", "liquidation_id": 0, "state": None},
     "Change": {"lease_us": None, "state": None, "reason": None},
     "SchemaState": {"version": 0, "oldest_service": 0},
@@ -67,17 +67,17 @@ def test_a_caller_waits_for_a_store_for_two_seconds_unless_told_otherwise() -> N
 @pytest.mark.parametrize(
     ("brought", "known", "news"),
     [
-        (None, Standing(), False),
-        (None, Standing(snapshot(1)), False),
-        (snapshot(1), Standing(), True),
-        (snapshot(1, revision=2), Standing(snapshot(1, revision=1)), True),
-        (snapshot(1, revision=2), Standing(snapshot(1, revision=2)), False),
-        (snapshot(1, revision=1), Standing(snapshot(1, revision=2)), False),
-        (snapshot(1, revision=2), Standing(snapshot(1, revision=1), closed=True), False),
+        (None, StoredState(), False),
+        (None, StoredState(snapshot(1)), False),
+        (snapshot(1), StoredState(), True),
+        (snapshot(1, revision=2), StoredState(snapshot(1, revision=1)), True),
+        (snapshot(1, revision=2), StoredState(snapshot(1, revision=2)), False),
+        (snapshot(1, revision=1), StoredState(snapshot(1, revision=2)), False),
+        (snapshot(1, revision=2), StoredState(snapshot(1, revision=1), closed=True), False),
     ],
 )
 def test_a_snapshot_is_news_where_it_is_newer_than_what_is_known(
-    brought: Liquidation | None, known: Standing, news: bool
+    brought: Liquidation | None, known: StoredState, news: bool
 ) -> None:
     assert is_news(brought, known) is news
 
@@ -85,14 +85,18 @@ def test_a_snapshot_is_news_where_it_is_newer_than_what_is_known(
 @pytest.mark.parametrize(
     ("brought", "known", "account"),
     [
-        (None, Standing(), None),
-        (None, Standing(snapshot(1, account_id="known")), "known"),
-        (snapshot(1, account_id="brought"), Standing(), "brought"),
-        (snapshot(1, account_id="brought"), Standing(snapshot(1, account_id="known")), "brought"),
+        (None, StoredState(), None),
+        (None, StoredState(snapshot(1, account_id="known")), "known"),
+        (snapshot(1, account_id="brought"), StoredState(), "brought"),
+        (
+            snapshot(1, account_id="brought"),
+            StoredState(snapshot(1, account_id="known")),
+            "brought",
+        ),
     ],
 )
 def test_a_request_is_about_the_account_of_its_snapshot_else_of_the_one_known(
-    brought: Liquidation | None, known: Standing, account: str | None
+    brought: Liquidation | None, known: StoredState, account: str | None
 ) -> None:
     assert account_of(begin_request(None, brought), known) == account
 

@@ -1,6 +1,6 @@
 """How long what is over is kept."""
 
-from liquidation.core.model import ClaimState
+from liquidation.rules.model import ClaimState
 from liquidation.store.base import Store
 from tests.clocks import Clock
 from tests.store.claiming import begin, granted

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from liquidation.store import sqlite
 from liquidation.store.base import SchemaError, StoreUnavailableError
-from liquidation.store.sqlite import SqliteStore
-from liquidation.store.sqlite_schema import NEWEST
+from liquidation.store.sqlite import store as sqlite_store
+from liquidation.store.sqlite.schema import NEWEST
+from liquidation.store.sqlite.store import SqliteStore
 from tests.clocks import Clock
 from tests.store.claiming import begin
 from tests.store.snapshots import snapshot
@@ -107,7 +107,7 @@ async def test_a_broken_table_is_unavailable_and_tells_no_driver_type(tmp_path: 
 async def test_a_write_that_is_stuck_keeps_nobody_from_closing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "_CLOSE_S", 0.01)
+    monkeypatch.setattr(sqlite_store, "_CLOSE_S", 0.01)
     store = SqliteStore(tmp_path / "store.db", Clock(), timeout_s=0.01)
     go = threading.Event()
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.core.catalogue import MARGIN_IS_ENOUGH
-from liquidation.core.model import ClaimState, Refusal, Standing, Verdict
-from liquidation.store.sqlite import SqliteStore
+from liquidation.rules.errors import MARGIN_IS_ENOUGH
+from liquidation.rules.model import ClaimState, Decision, Refusal, StoredState
+from liquidation.store.sqlite.store import SqliteStore
 from tests.clocks import Clock
 from tests.store.claiming import LEASE_S, accept, begin, begin_request, granted, refuse
 from tests.store.snapshots import snapshot
@@ -79,11 +79,11 @@ async def test_a_refused_snapshot_of_another_account_is_decided_on_that_account(
     own = begin_request(None, snapshot(2, account_id="account-2"))
     held = granted(await begin(store, own))
     commits.clear()
-    seen: list[Standing] = []
+    seen: list[StoredState] = []
 
-    def look(standing: Standing) -> Verdict:
-        seen.append(standing)
-        return Verdict(Refusal(MARGIN_IS_ENOUGH), "rules-1")
+    def look(state: StoredState) -> Decision:
+        seen.append(state)
+        return Decision(Refusal(MARGIN_IS_ENOUGH), "rules-1")
 
     await begin(store, begin_request(None, snapshot(1, account_id="account-2")), look)
 
@@ -98,11 +98,11 @@ async def test_within_a_write_too_what_was_settled_is_that_of_the_account_of_the
     claim = granted(await begin(store, own))
     await store.end(claim.claim_id, claim.fencing_token, ClaimState.COMPLETED, "")
     commits.clear()
-    seen: list[Standing] = []
+    seen: list[StoredState] = []
 
-    def look(standing: Standing) -> Verdict:
-        seen.append(standing)
-        return refuse(standing)
+    def look(state: StoredState) -> Decision:
+        seen.append(state)
+        return refuse(state)
 
     news = snapshot(1, revision=2, account_id="account-2")
     await begin(store, begin_request(None, news), look)

@@ -4,9 +4,9 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from liquidation.core.model import ClaimState
-from liquidation.store.base import ClaimFilter, StandingQuery
-from liquidation.store.sqlite import SqliteStore
+from liquidation.rules.model import ClaimState
+from liquidation.store.base import ClaimFilter, StateQuery
+from liquidation.store.sqlite.store import SqliteStore
 from tests.clocks import Clock
 from tests.store.claiming import begin, begin_request, granted
 from tests.store.snapshots import snapshot
@@ -24,7 +24,7 @@ async def said_by_everything(path: Path) -> list[str]:
         await store._write(lambda db: db.set_trace_callback(said.append))
         await store.put([snapshot(1)])
         await store.put([snapshot(1, revision=2)])
-        await store.standings([StandingQuery(1, "liquidator-1")])
+        await store.states([StateQuery(1, "liquidator-1")])
         request = begin_request(None, snapshot(1, revision=3))
         claim = granted(await begin(store, request))
         await begin(store, request)

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.core.model import ClaimState, Standing
-from liquidation.store import sqlite_standings
-from liquidation.store.base import StandingQuery, Store, StoreUnavailableError
-from liquidation.store.sqlite import SqliteStore
+from liquidation.rules.model import ClaimState, StoredState
+from liquidation.store.base import StateQuery, Store, StoreUnavailableError
+from liquidation.store.sqlite import states
+from liquidation.store.sqlite.store import SqliteStore
 from tests.clocks import Clock
 from tests.store.claiming import LEASE_S, begin, granted
 from tests.store.snapshots import snapshot
 
-QUERY = StandingQuery(1, "liquidator-1")
+QUERY = StateQuery(1, "liquidator-1")
 
 
 @pytest.fixture
@@ -46,27 +46,27 @@ def statements_of(store: SqliteStore) -> list[str]:
     return said
 
 
-async def standing(store: Store) -> Standing:
-    (found,) = await store.standings([QUERY])
+async def state(store: Store) -> StoredState:
+    (found,) = await store.states([QUERY])
     return found
 
 
 async def test_a_request_that_was_looked_up_is_not_looked_up_again(store: SqliteStore) -> None:
     await store.put([snapshot(1)])
-    first = await standing(store)
+    first = await state(store)
     said = statements_of(store)
 
-    assert await standing(store) is first
+    assert await state(store) is first
 
     assert said == ["PRAGMA data_version"]
 
 
 async def test_requests_that_are_not_all_known_are_read_at_one_moment(store: SqliteStore) -> None:
     await store.put([snapshot(1), snapshot(2)])
-    await standing(store)
+    await state(store)
     said = statements_of(store)
 
-    found = await store.standings([QUERY, StandingQuery(2, "liquidator-1")])
+    found = await store.states([QUERY, StateQuery(2, "liquidator-1")])
 
     assert [each.liquidation for each in found] == [snapshot(1), snapshot(2)]
     told = [each.split()[0] for each in said]
@@ -78,37 +78,37 @@ async def test_every_write_of_anybody_is_seen_at_once(
     store: SqliteStore, other: SqliteStore, writer: str
 ) -> None:
     writing = {"store": store, "other": other}[writer]
-    assert (await standing(store)).liquidation is None
+    assert (await state(store)).liquidation is None
 
     await writing.put([snapshot(1)])
-    assert (await standing(store)).liquidation == snapshot(1)
+    assert (await state(store)).liquidation == snapshot(1)
     await writing.put([snapshot(1, revision=2)])
-    assert (await standing(store)).liquidation == snapshot(1, revision=2)
+    assert (await state(store)).liquidation == snapshot(1, revision=2)
 
     claim = granted(await begin(writing))
-    held = (await standing(store)).active_claim
+    held = (await state(store)).active_claim
     assert held is not None
     assert held.claim_id == claim.claim_id
 
     await writing.end(claim.claim_id, claim.fencing_token, ClaimState.COMPLETED, "")
-    settled = await standing(store)
+    settled = await state(store)
     assert settled.active_claim is None
     assert settled.last_completed_revision == 2
 
     await writing.close_liquidation(1)
-    assert (await standing(store)).closed
+    assert (await state(store)).closed
 
 
 async def test_a_lease_runs_and_ends_though_nobody_writes(store: SqliteStore, clock: Clock) -> None:
     await store.put([snapshot(1)])
     await begin(store)
-    before = (await standing(store)).active_claim
+    before = (await state(store)).active_claim
     said = statements_of(store)
 
     clock.advance(1)
-    later = (await standing(store)).active_claim
+    later = (await state(store)).active_claim
     clock.advance(LEASE_S - 1)
-    over = (await standing(store)).active_claim
+    over = (await state(store)).active_claim
 
     assert said == ["PRAGMA data_version"] * 2
     assert before is not None
@@ -130,15 +130,15 @@ async def test_a_lease_runs_and_ends_though_nobody_writes(store: SqliteStore, cl
 async def test_what_is_kept_is_bounded(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch, stored: int, asked: int, kept: int
 ) -> None:
-    monkeypatch.setattr(sqlite_standings, "_MOST_POSITIONS", 9)
+    monkeypatch.setattr(states, "_MOST_POSITIONS", 9)
     snapshots = [snapshot(number) for number in range(1, stored + 1)]
     await store.put(snapshots)
     expected = [*snapshots, *[None] * asked][:asked]
 
-    found = await store.standings([StandingQuery(1 + n, "liquidator-1") for n in range(asked)])
+    found = await store.states([StateQuery(1 + n, "liquidator-1") for n in range(asked)])
 
     assert [each.liquidation for each in found] == expected
-    assert len(store._standings._known) == kept
+    assert len(store._states._known) == kept
 
 
 async def test_a_file_that_cannot_be_read_any_more_is_unavailable(
@@ -150,4 +150,4 @@ async def test_a_file_that_cannot_be_read_any_more_is_unavailable(
     broken.close()
 
     with pytest.raises(StoreUnavailableError, match="settled"):
-        await standing(store)
+        await state(store)

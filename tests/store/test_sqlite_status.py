@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.core.model import ClaimState
-from liquidation.store.holdings import Holdings
-from liquidation.store.sqlite import SqliteStore
-from liquidation.store.sqlite_schema import NEWEST, version_at
-from liquidation.store.sqlite_source import moment
-from liquidation.store.sqlite_status import FileStatus, look
+from liquidation.rules.model import ClaimState
+from liquidation.store.sqlite.schema import NEWEST, version_at
+from liquidation.store.sqlite.source import moment
+from liquidation.store.sqlite.status import FileStatus, look
+from liquidation.store.sqlite.store import SqliteStore
+from liquidation.store.stats import StoreStats
 from tests.clocks import Clock
 from tests.store.claiming import LEASE_S, begin, begin_request, granted
 from tests.store.snapshots import snapshot
@@ -58,7 +58,7 @@ async def test_a_file_is_told_with_its_size_and_what_it_holds(tmp_path: Path) ->
         version=NEWEST,
         size=path.stat().st_size,
         log_size=0,
-        holds=Holdings(5, 1, 2, 1, 1, 1, 0, moment(ended_us)),
+        holds=StoreStats(5, 1, 2, 1, 1, 1, 0, moment(ended_us)),
     )
     assert (found.problems, found.notes, found.migrates) == ((), (), False)
     assert names_in(tmp_path) == there
@@ -84,7 +84,7 @@ async def test_the_write_ahead_log_of_a_file_in_use_is_told_too(tmp_path: Path) 
         found = look(path, clock)
 
         assert found.log_size == path.with_name("store.db-wal").stat().st_size > 0
-        assert found.holds == Holdings(1, 0, 0, 0, 0, 0, 0, None)
+        assert found.holds == StoreStats(1, 0, 0, 0, 0, 0, 0, None)
     finally:
         await store.aclose()
 

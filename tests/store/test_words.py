@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from liquidation.core.model import ActiveClaim, Terms
-from liquidation.store.base import AccountMismatchError, ClaimActiveError, StandingQuery
+from liquidation.rules.model import ActiveClaim, Terms
+from liquidation.store.base import AccountMismatchError, ClaimActiveError, StateQuery
 from tests.store.snapshots import snapshot
 
 TERMS = Terms(7, "liquidator-1", Decimal(1), Decimal(0))
@@ -14,11 +14,11 @@ TERMS = Terms(7, "liquidator-1", Decimal(1), Decimal(0))
 def test_a_request_asks_about_the_account_of_the_snapshot_that_it_brought() -> None:
     brought = snapshot(7, account_id="account-2")
 
-    assert StandingQuery.about(TERMS, brought) == (7, "liquidator-1", "account-2")
+    assert StateQuery.about(TERMS, brought) == (7, "liquidator-1", "account-2")
 
 
 def test_a_request_without_a_snapshot_asks_about_no_account_by_name() -> None:
-    assert StandingQuery.about(TERMS, None) == (7, "liquidator-1", "")
+    assert StateQuery.about(TERMS, None) == (7, "liquidator-1", "")
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
+from liquidation.analysis.reader import Reader
+from liquidation.analysis.story import DecisionTrail, find_story
 from liquidation.cli.logs.options import file_options, log_paths, tell_broken
 from liquidation.cli.texts import Utf8, printable
-from liquidation.logs.reader import Reader
-from liquidation.logs.story import DecisionStory, find_story
 
 __all__ = ["explain"]
 
@@ -46,7 +46,7 @@ def explain(wanted: str, files: tuple[Path, ...], *, rotated: bool) -> None:
             from liquidation.cli.logs import story_screen  # noqa: PLC0415 - needs rich
         except ModuleNotFoundError as error:
             raise click.ClickException("this needs rich: install liquidation[cli]") from error
-        if isinstance(story, DecisionStory):
+        if isinstance(story, DecisionTrail):
             story_screen.write_decision(story)
         else:
             story_screen.write_claim(story)

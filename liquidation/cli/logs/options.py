@@ -10,9 +10,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from liquidation.analysis.reader import Broken, Filter, Reader, parse_moment, with_rotated
 from liquidation.cli.texts import Number, Utf8, printable
-from liquidation.core.numbers import parse_decimal
-from liquidation.logs.reader import Broken, Filter, Reader, parse_moment, with_rotated
+from liquidation.rules.numbers import parse_decimal
 
 __all__ = [
     "file_options",

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import click
 
+from liquidation.analysis.reader import Entry, Reader
 from liquidation.cli.options import screen
-from liquidation.logs.reader import Entry, Reader
 
 __all__ = ["entries", "is_stream", "logs_argument"]
 

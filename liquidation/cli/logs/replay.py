@@ -8,12 +8,12 @@ from typing import Any, Final
 import click
 import orjson
 
+from liquidation.analysis.reader import Reader
+from liquidation.analysis.replay import Direction, Flip, Replay, RulesInForce
+from liquidation.analysis.tallies import Names
 from liquidation.cli.logs.reading import entries, is_stream, logs_argument
 from liquidation.cli.options import format_option, policy_of, screen
-from liquidation.core.numbers import plain
-from liquidation.logs.reader import Reader
-from liquidation.logs.replay import Direction, Flip, Replay, RulesInForce
-from liquidation.logs.tallies import Names
+from liquidation.rules.numbers import plain
 
 __all__ = ["replay"]
 

@@ -5,10 +5,10 @@ from typing import IO
 
 import click
 
+from liquidation.analysis.reader import Reader
+from liquidation.analysis.report import Report
+from liquidation.analysis.report_page import page
 from liquidation.cli.logs.reading import entries, logs_argument
-from liquidation.logs.reader import Reader
-from liquidation.logs.report import Report
-from liquidation.logs.report_page import page
 
 __all__ = ["report"]
 

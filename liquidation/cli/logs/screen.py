@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from liquidation.analysis.reader import Entry
 from liquidation.cli.drawing import a_console, a_table, cell
 from liquidation.cli.logs.wording import latency, pieces
-from liquidation.logs.reader import Entry
 
 __all__ = ["line_writer", "write_line", "write_summary"]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 import orjson
 
+from liquidation.analysis.reader import Filter, Reader
+from liquidation.analysis.summary import BUCKETS, Summary
 from liquidation.cli.logs.options import file_options, filter_options, log_paths, tell_broken
-from liquidation.logs.reader import Filter, Reader
-from liquidation.logs.summary import BUCKETS, Summary
 
 __all__ = ["stats"]
 

@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from liquidation.analysis.reader import Entry
+from liquidation.analysis.story import ClaimTrail, DecisionTrail, Explained
 from liquidation.cli.drawing import a_console, a_table, cell
 from liquidation.cli.logs.screen import write_line
 from liquidation.cli.logs.wording import latency
-from liquidation.core.model import Liquidation, Outcome
-from liquidation.core.numbers import plain
-from liquidation.logs.reader import Entry
-from liquidation.logs.story import ClaimStory, DecisionStory, Explained
+from liquidation.rules.model import Liquidation, Outcome
+from liquidation.rules.numbers import plain
 
 __all__ = ["write_claim", "write_decision"]
 
@@ -48,7 +48,7 @@ _SAID: Final = {
 _MAX_LINES: Final = 20
 
 
-def write_decision(story: DecisionStory) -> None:
+def write_decision(story: DecisionTrail) -> None:
     """Who asked what, what was decided, why, and what became of the claim."""
     console = a_console()
     _title(console, f"Decision {story.decision_id}")
@@ -71,7 +71,7 @@ def write_decision(story: DecisionStory) -> None:
         _write_life(console, story.claim)
 
 
-def write_claim(story: ClaimStory) -> None:
+def write_claim(story: ClaimTrail) -> None:
     """A claim's life, and who was refused because of it."""
     _write_life(a_console(), story)
 
@@ -151,8 +151,8 @@ def _write_explained(console: Console, explained: Explained) -> None:
 
 
 def _snapshot_from(explained: Explained) -> str:
-    standing = explained.case.standing
-    stored = None if standing is None else standing.liquidation
+    state = explained.case.state
+    stored = None if state is None else state.liquidation
     return "stored" if explained.case.liquidation is stored else "sent with the request"
 
 
@@ -186,7 +186,7 @@ def _write_distances(console: Console, explained: Explained) -> None:
         console.print(cell("What is worth less than the least must be taken whole.", "dim"))
 
 
-def _write_life(console: Console, story: ClaimStory) -> None:
+def _write_life(console: Console, story: ClaimTrail) -> None:
     _title(console, f"Claim {story.claim_id}")
     if not story.lines:
         console.print(cell("No line of the claim itself is in the log.", "yellow"))

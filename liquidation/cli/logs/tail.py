@@ -9,10 +9,10 @@ from typing import Final
 
 import click
 
+from liquidation.analysis.follow import follow as followed
+from liquidation.analysis.reader import Entry, Filter, Reader
 from liquidation.cli.logs.options import file_options, filter_options, log_paths, tell_broken
 from liquidation.cli.logs.wording import pieces
-from liquidation.logs.follow import follow as followed
-from liquidation.logs.reader import Entry, Filter, Reader
 
 __all__ = ["tail"]
 

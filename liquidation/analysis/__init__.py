@@ -1,0 +1,1 @@
+"""Reads the decision log: tail, stats, explain, replay, report."""

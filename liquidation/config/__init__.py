@@ -1,0 +1,1 @@
+"""Settings, and the files that are read again when they change."""

@@ -1,0 +1,1 @@
+"""The decision log: one JSON line for each decision."""

@@ -1,0 +1,119 @@
+"""Opens the decision log where the settings say, and opens it again when it was moved away."""
+
+import asyncio
+import os
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from liquidation.config.settings import Settings
+from liquidation.decisionlog.observer import Observer
+from liquidation.decisionlog.redaction import Masking, Sampling
+from liquidation.decisionlog.sink import FileLock, LogSink
+from liquidation.decisionlog.writer import DecisionLog
+
+__all__ = ["Logbook", "LogbookError", "WorkerInfo", "now", "open_log"]
+
+# How long the log may take to be written out at the end, in seconds.
+_PATIENCE_S: Final = 5.0
+
+
+class LogbookError(Exception):
+    """The log cannot be open_log; the text names the file and says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """One of several processes that log; `turn` is a file that they lock to write to a pipe."""
+
+    worker: int
+    turn: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Logbook:
+    """The decision log, and the file or pipe behind it."""
+
+    log: DecisionLog
+    _sink: LogSink
+    _settings: Settings
+
+    def reopen(self) -> None:
+        """Opens the log file again, as is needed after it was moved away."""
+        if self._settings.log_file is None:
+            return
+        try:
+            self._sink.switch_to(_descriptor(self._settings))
+        except OSError as error:
+            # Lines go on to the file that was moved away.
+            self.log.note("error", "log_not_reopened", problem=str(error))
+        else:
+            self.log.note("info", "log_reopened")
+
+
+@asynccontextmanager
+async def open_log(
+    settings: Settings, place: WorkerInfo | None, observer: Observer
+) -> AsyncIterator[Logbook]:
+    """The log, open while the block runs and written out at its end.
+
+    Raises:
+        LogbookError: it cannot be open_log.
+    """
+    process = secrets.token_hex(8)
+    worker = 0 if place is None else place.worker
+    try:
+        sink = LogSink(
+            _descriptor(settings),
+            lambda lost: _gap_line(process, worker, lost),
+            turns=None if place is None else FileLock(place.turn),
+        )
+    except OSError as error:
+        where = error.filename or settings.log_file or "standard output"
+        raise LogbookError(f"{where}: {error.strerror}") from error
+    masking = Masking(settings.log_redact, settings.log_redact_key)
+    log = DecisionLog(sink, process, worker, now, masking, Sampling(settings.log_sample), observer)
+    try:
+        yield Logbook(log, sink, settings)
+    finally:
+        lost = await asyncio.to_thread(sink.close, _PATIENCE_S)
+        if lost:
+            print(f"liquidation: {lost} log lines were lost", file=sys.stderr)
+
+
+def _descriptor(settings: Settings) -> int:
+    if settings.log_file is None:
+        return os.dup(sys.stdout.fileno())
+    return os.open(settings.log_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+
+
+def _gap_line(process: str, worker: int, lost: int) -> bytes:
+    line = {
+        "timestamp": now(),
+        "level": "error",
+        "event": "log_lines_lost",
+        "lost": lost,
+        "process": process,
+        "worker": worker,
+    }
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def now() -> str:
+    """The time as RFC 3339 text, UTC, microseconds."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return f"{_second(seconds)}.{nanoseconds // 1000:06d}Z"
+
+
+@lru_cache(maxsize=1)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,1 +1,0 @@
-"""The decision log: one JSON object a line, one line a decision."""

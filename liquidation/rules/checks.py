@@ -1,0 +1,371 @@
+"""The thirteen rules, each a pure function of a case, in the order in which they decide.
+
+A rule is `check_<name>(case) -> Refusal | None`. The first one that refuses decides. Every
+comparison is exact: no rule divides, and no rule looks at a number that was rounded to be shown.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from liquidation.rules import errors
+from liquidation.rules.margin import initial_margin_after
+from liquidation.rules.model import (
+    FieldViolation,
+    Liquidation,
+    Refusal,
+    RuleInput,
+    StoredState,
+    Terms,
+    ThresholdCheck,
+    Tier,
+)
+from liquidation.rules.numbers import EXACT, ONE, ZERO, at_least, least_ratio, plain, product
+
+__all__ = [
+    "RETRY_AFTER_S",
+    "RULES",
+    "Rule",
+    "least_ratio_of",
+    "max_quantity",
+    "not_found",
+    "slot_taken",
+    "unknown_parameter",
+    "wrong_format",
+]
+
+# What a caller is told to wait where no lease says better, in seconds.
+RETRY_AFTER_S: Final = ONE
+
+_NEEDED: Final = "the rule's needs make sure of it"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule, and the parts of the case without which there is nothing for it to look at."""
+
+    name: str
+    check: Callable[[RuleInput], Refusal | None]
+    needs: tuple[str, ...] = ()
+
+
+def check_known_fields(case: RuleInput) -> Refusal | None:
+    """-1004: the request holds a field that the service does not know, at any depth."""
+    return unknown_parameter(case.unknown_fields) if case.unknown_fields else None
+
+
+def unknown_parameter(fields: Sequence[str]) -> Refusal:
+    """The refusal of every request that holds unknown fields, given by their paths."""
+    return Refusal(
+        errors.UNKNOWN_PARAMETER,
+        rule="known_fields",
+        violations=tuple(FieldViolation(field, "is not a known field") for field in fields),
+    )
+
+
+def check_well_formed(case: RuleInput) -> Refusal | None:
+    """-1005: a number, an id, a size or a combination of fields is not of the allowed form."""
+    return wrong_format(*case.violations) if case.violations else None
+
+
+def wrong_format(*violations: FieldViolation) -> Refusal:
+    """The refusal of every request that is not well formed."""
+    return Refusal(errors.WRONG_FORMAT, rule="well_formed", violations=violations)
+
+
+def check_ratio_qty_request_range(case: RuleInput) -> Refusal | None:
+    """-1005: a ratio of the terms is not within [0, 1], both inclusive."""
+    terms = case.terms
+    assert terms is not None, _NEEDED
+    for index, ratio in enumerate(terms.ratios):
+        if not ZERO <= ratio <= ONE:
+            return Refusal(
+                errors.RATIO_OUT_OF_RANGE,
+                values={"ratio_qty_request": plain(ratio)},
+                violations=(FieldViolation(_ratio_field(terms, index), "must be within 0 and 1"),),
+            )
+    return None
+
+
+def check_extra_liquidation_ratio_range(case: RuleInput) -> Refusal | None:
+    """-1005: extra_liquidation_ratio is not within [0, 1], both inclusive; absent it is 0."""
+    terms = case.terms
+    assert terms is not None, _NEEDED
+    extra = terms.extra_liquidation_ratio
+    if ZERO <= extra <= ONE:
+        return None
+    return Refusal(
+        errors.EXTRA_OUT_OF_RANGE,
+        values={"extra_liquidation_ratio": plain(extra)},
+        violations=(FieldViolation("terms.extra_liquidation_ratio", "must be within 0 and 1"),),
+    )
+
+
+def check_extra_needs_full_ratio(case: RuleInput) -> Refusal | None:
+    """-1005: more than the whole is asked for, and a ratio of the terms is not the whole."""
+    terms = case.terms
+    assert terms is not None, _NEEDED
+    if terms.extra_liquidation_ratio <= ZERO:
+        return None
+    for index, ratio in enumerate(terms.ratios):
+        if ratio != ONE:
+            return Refusal(
+                errors.EXTRA_NEEDS_FULL_RATIO,
+                values={
+                    "extra_liquidation_ratio": plain(terms.extra_liquidation_ratio),
+                    "ratio_qty_request": plain(ratio),
+                },
+                violations=(
+                    FieldViolation(_ratio_field(terms, index), "must be 1 beside an extra ratio"),
+                ),
+            )
+    return None
+
+
+def check_liquidation_known(case: RuleInput) -> Refusal | None:
+    """-1202: no open liquidation of that id is known, or it is another account's."""
+    return None if case.liquidation is not None else not_found(_terms(case).liquidation_id)
+
+
+def not_found(liquidation_id: int) -> Refusal:
+    """The refusal of every request for a liquidation that is not open, or not known."""
+    name = str(liquidation_id)
+    return Refusal(
+        errors.LIQUIDATION_NOT_FOUND,
+        rule="liquidation_known",
+        values={"liquidation_id": name},
+        subject=f"liquidations/{name}",
+        not_found=("liquidation.v1.Liquidation", name),
+    )
+
+
+def check_tier_shape(case: RuleInput) -> Refusal | None:
+    """-1005: symbols on LOW; on HIGH none, or one it lacks; a limit for one it lacks."""
+    terms, liquidation = case.terms, case.liquidation
+    assert terms is not None, _NEEDED
+    assert liquidation is not None, _NEEDED
+    if violation := _shape_violation(terms, liquidation):
+        return Refusal(errors.WRONG_FORMAT, violations=(violation,))
+    return None
+
+
+def _shape_violation(terms: Terms, liquidation: Liquidation) -> FieldViolation | None:
+    if liquidation.tier is Tier.LOW and terms.symbols:
+        return FieldViolation(
+            "terms.symbols", "must be empty: tier LOW takes one ratio for all positions"
+        )
+    if liquidation.tier is Tier.HIGH and not terms.symbols:
+        return FieldViolation(
+            "terms.symbols", "is required: tier HIGH takes one ratio for each symbol"
+        )
+    if not terms.symbols and not terms.limit_price:
+        return None
+    listed = {position.symbol for position in liquidation.positions}
+    for index, named in enumerate(terms.symbols):
+        if named.symbol not in listed:
+            return FieldViolation(
+                f"terms.symbols[{index}].symbol", "is not a position of the liquidation"
+            )
+    if not terms.limit_price.keys() <= listed:
+        return FieldViolation(
+            "terms.limit_price", "names a symbol that is not one of the liquidation"
+        )
+    return None
+
+
+def check_no_claim_in_process(case: RuleInput) -> Refusal | None:
+    """-1012: a claim on the account is active, or its positions are not refreshed since the last.
+
+    Refreshed means: the snapshot's revision is above that of the last completed claim.
+    """
+    state, liquidation = case.state, case.liquidation
+    assert liquidation is not None, _NEEDED
+    if state is None:
+        return None
+    if state.active_claim is not None:
+        return slot_taken(state)
+    completed = state.last_completed_revision
+    if completed is not None and liquidation.revision <= completed:
+        return Refusal(
+            errors.ANOTHER_IN_PROCESS,
+            values={
+                "revision": str(liquidation.revision),
+                "last_completed_revision": str(completed),
+            },
+            retry_after_s=RETRY_AFTER_S,
+        )
+    return None
+
+
+def slot_taken(state: StoredState | None) -> Refusal:
+    """The refusal of a claim on an account whose one slot is held by another."""
+    holder = None if state is None else state.active_claim
+    return Refusal(
+        errors.ANOTHER_IN_PROCESS,
+        rule="no_claim_in_process",
+        values={} if holder is None else {"claim_id": holder.claim_id},
+        retry_after_s=RETRY_AFTER_S if holder is None else holder.lease_left_s,
+    )
+
+
+def check_liquidator_not_in_liquidation(case: RuleInput) -> Refusal | None:
+    """-1012: the liquidator is the liquidated account, or an account with an open liquidation."""
+    terms, liquidation = case.terms, case.liquidation
+    assert terms is not None, _NEEDED
+    assert liquidation is not None, _NEEDED
+    itself = terms.liquidator_id == liquidation.account_id
+    if not itself and not (case.state is not None and case.state.liquidator_in_liquidation):
+        return None
+    return Refusal(errors.LIQUIDATOR_IN_LIQUIDATION, retry_after_s=RETRY_AFTER_S)
+
+
+def check_margin_below_maintenance(case: RuleInput) -> Refusal | None:
+    """-1202: margin_ratio >= maintenance_margin_ratio; being equal is enough margin."""
+    liquidation = case.liquidation
+    assert liquidation is not None, _NEEDED
+    if not at_least(liquidation.margin_ratio, liquidation.maintenance_margin_ratio):
+        return None
+    return Refusal(
+        errors.MARGIN_IS_ENOUGH,
+        values={
+            "margin_ratio": plain(liquidation.margin_ratio),
+            "maintenance_margin_ratio": plain(liquidation.maintenance_margin_ratio),
+        },
+        subject=f"accounts/{liquidation.account_id}",
+    )
+
+
+def check_least_request_ratio(case: RuleInput) -> Refusal | None:
+    """-1201: the claim takes less than the tier's threshold, inclusive.
+
+    On LOW the liquidation's total counts, on HIGH each requested symbol, in request order. Where
+    the notional is below the threshold only the whole may be claimed.
+    """
+    threshold = case.policy.min_claim_notional[_liquidation(case).tier]
+    for demand in case.demands or ():
+        ratio = demand.ratio if demand.ratio is not None else ZERO
+        if demand.notional < threshold:
+            if ratio != ONE:
+                return _too_small(errors.TOTAL_BELOW_THRESHOLD, case, demand, threshold)
+        elif product(ratio, demand.notional) < threshold:
+            return _too_small(errors.RATIO_TOO_SMALL, case, demand, threshold)
+    return None
+
+
+def least_ratio_of(demand: ThresholdCheck, threshold: Decimal) -> Decimal:
+    """The least ratio that passes for `demand`: 1 below the threshold, else rounded up."""
+    return ONE if demand.notional < threshold else least_ratio(threshold, demand.notional)
+
+
+def _too_small(
+    row: errors.ErrorRow, case: RuleInput, demand: ThresholdCheck, threshold: Decimal
+) -> Refusal:
+    values = {
+        "least_req_ratio": plain(least_ratio_of(demand, threshold)),
+        "total_notional": plain(demand.notional),
+        "min_claim_notional": plain(threshold),
+    }
+    subject = f"liquidations/{_liquidation(case).liquidation_id}"
+    if demand.symbol is not None:
+        values["symbol"] = demand.symbol
+        subject = f"{subject}/positions/{demand.symbol}"
+    return Refusal(row, values=values, subject=subject)
+
+
+def check_limit_price(case: RuleInput) -> Refusal | None:
+    """-1103: a claimed long's mark price is above its limit, or a claimed short's below it."""
+    terms = case.terms
+    assert terms is not None, _NEEDED
+    limits = terms.limit_price
+    if not limits:
+        return None
+    for position, _ in case.claimed or ():
+        limit = limits.get(position.symbol)
+        if limit is None or position.mark_price == limit:
+            continue
+        if (position.mark_price > limit) is (position.position_qty > ZERO):
+            return Refusal(
+                errors.LIMIT_PRICE_CROSSED,
+                values={
+                    "symbol": position.symbol,
+                    "mark_price": plain(position.mark_price),
+                    "limit_price": plain(limit),
+                },
+                subject=(
+                    f"liquidations/{_liquidation(case).liquidation_id}/positions/{position.symbol}"
+                ),
+            )
+    return None
+
+
+def check_liquidator_margin(case: RuleInput) -> Refusal | None:
+    """-1101: after the claim the liquidator's initial margin would exceed its collateral.
+
+    -1005 where a claimed symbol is not listed in the liquidator's account: its parameters are
+    unknown then.
+    """
+    if case.liquidator is None:
+        return None
+    account = case.liquidator.account
+    listed = {position.symbol for position in account.positions}
+    taken: dict[str, Decimal] = {}
+    for position, ratio in case.claimed or ():
+        if position.symbol not in listed:
+            violation = FieldViolation(
+                "liquidator.account.positions", "must list every claimed symbol"
+            )
+            return Refusal(errors.WRONG_FORMAT, violations=(violation,))
+        taken[position.symbol] = max_quantity(_terms(case), position.position_qty, ratio)
+    margin = initial_margin_after(account, taken)
+    if margin.sufficient:
+        return None
+    return Refusal(
+        errors.MARGIN_INSUFFICIENT,
+        values={
+            "initial_margin_after": plain(margin.required),
+            "collateral_value": plain(account.collateral_value),
+        },
+        subject=f"accounts/{case.liquidator.liquidator_id}",
+    )
+
+
+def max_quantity(terms: Terms, quantity: Decimal, ratio: Decimal) -> Decimal:
+    """The most that a claim may take of a position: quantity × (ratio + extra), signed."""
+    return product(quantity, EXACT.add(ratio, terms.extra_liquidation_ratio))
+
+
+# The order is the contract's: the first that refuses decides.
+RULES: Final[tuple[Rule, ...]] = (
+    Rule("known_fields", check_known_fields),
+    Rule("well_formed", check_well_formed),
+    Rule("ratio_qty_request_range", check_ratio_qty_request_range, ("terms",)),
+    Rule("extra_liquidation_ratio_range", check_extra_liquidation_ratio_range, ("terms",)),
+    Rule("extra_needs_full_ratio", check_extra_needs_full_ratio, ("terms",)),
+    Rule("liquidation_known", check_liquidation_known, ("state",)),
+    Rule("tier_shape", check_tier_shape, ("liquidation",)),
+    Rule("no_claim_in_process", check_no_claim_in_process, ("liquidation",)),
+    Rule("liquidator_not_in_liquidation", check_liquidator_not_in_liquidation, ("liquidation",)),
+    Rule("margin_below_maintenance", check_margin_below_maintenance, ("liquidation",)),
+    Rule("least_request_ratio", check_least_request_ratio, ("claimed",)),
+    Rule("limit_price", check_limit_price, ("claimed",)),
+    Rule("liquidator_margin", check_liquidator_margin, ("claimed", "liquidator")),
+)
+
+
+def _terms(case: RuleInput) -> Terms:
+    assert case.terms is not None, _NEEDED
+    return case.terms
+
+
+def _liquidation(case: RuleInput) -> Liquidation:
+    assert case.liquidation is not None, _NEEDED
+    return case.liquidation
+
+
+def _ratio_field(terms: Terms, index: int) -> str:
+    return (
+        f"terms.symbols[{index}].ratio_qty_request"
+        if terms.symbols
+        else ("terms.ratio_qty_request")
+    )

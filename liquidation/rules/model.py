@@ -1,0 +1,327 @@
+"""The values that rules decide on and answer with. All are immutable; all numbers are exact.
+
+Names are those of the API. Quantities are in base units and signed (negative is short), amounts
+and notionals in USDC, ratios plain fractions (1 is the whole).
+"""
+
+from collections.abc import Mapping
+from dataclasses import field
+from decimal import Decimal
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from liquidation.rules.errors import ErrorRow
+from liquidation.rules.numbers import Ratio, product
+from liquidation.rules.value import value
+
+if TYPE_CHECKING:
+    from liquidation.rules.policy import Policy
+
+__all__ = [
+    "ActiveClaim",
+    "Claim",
+    "ClaimEvent",
+    "ClaimState",
+    "ClaimedPosition",
+    "Decision",
+    "FieldViolation",
+    "Liquidation",
+    "Liquidator",
+    "MarginAccount",
+    "MarginPosition",
+    "Outcome",
+    "Position",
+    "Refusal",
+    "RuleInput",
+    "RuleResult",
+    "StoredState",
+    "SymbolRatio",
+    "Terms",
+    "ThresholdCheck",
+    "Tier",
+]
+
+
+class Tier(Enum):
+    """Which threshold and which shape of claim a liquidation takes; values as on the wire."""
+
+    LOW = 1
+    HIGH = 2
+
+
+@value
+class Position:
+    """A position to be taken over: quantity not zero, mark price above zero."""
+
+    symbol: str
+    position_qty: Decimal
+    mark_price: Decimal
+
+    @property
+    def notional(self) -> Decimal:
+        """|position_qty × mark_price| in USDC, exactly."""
+        return product(self.position_qty, self.mark_price).copy_abs()
+
+
+@value
+class MarginPosition:
+    """A position of a margin account with its symbol's parameters.
+
+    `base_mmr` is None where it was not given, which only a liquidator's account may do.
+    """
+
+    symbol: str
+    position_qty: Decimal
+    mark_price: Decimal
+    base_mmr: Decimal | None
+    base_imr: Decimal
+    imr_factor: Decimal
+
+
+@value
+class MarginAccount:
+    """All positions of an account. `max_leverage` is None where no formula needs it."""
+
+    collateral_value: Decimal
+    positions: tuple[MarginPosition, ...]
+    max_leverage: Decimal | None
+
+
+@value
+class Liquidation:
+    """A snapshot of an account under liquidation.
+
+    The two ratios are as given, or computed from `account`. `snapshot_time_ns` is in nanoseconds
+    since the Unix epoch, None where it was not given; nothing is decided on it.
+    """
+
+    liquidation_id: int
+    account_id: str
+    tier: Tier
+    positions: tuple[Position, ...]
+    margin_ratio: Ratio
+    maintenance_margin_ratio: Ratio
+    revision: int
+    snapshot_time_ns: int | None = None
+    account: MarginAccount | None = None
+
+
+@value
+class Liquidator:
+    """The liquidator's account before the claim."""
+
+    liquidator_id: str
+    account: MarginAccount
+
+
+@value
+class SymbolRatio:
+    """How much of one symbol is claimed."""
+
+    symbol: str
+    ratio_qty_request: Decimal
+
+
+@value
+class Terms:
+    """What a liquidator asks for: one ratio for all positions, or one for each named symbol.
+
+    `ratio_qty_request` is None exactly where `symbols` is not empty.
+    """
+
+    liquidation_id: int
+    liquidator_id: str
+    ratio_qty_request: Decimal | None
+    extra_liquidation_ratio: Decimal
+    symbols: tuple[SymbolRatio, ...] = ()
+    limit_price: Mapping[str, Decimal] = field(default_factory=dict)
+
+    @property
+    def ratios(self) -> tuple[Decimal, ...]:
+        """Every ratio in the terms."""
+        if self.ratio_qty_request is not None:
+            return (self.ratio_qty_request,)
+        return tuple([named.ratio_qty_request for named in self.symbols])
+
+
+@value
+class ClaimedPosition:
+    """What an accepted claim takes: qty = position_qty × ratio, max_qty = × (ratio + extra)."""
+
+    symbol: str
+    qty: Decimal
+    max_qty: Decimal
+    notional: Decimal
+
+
+class ClaimState(Enum):
+    """Where a claim stands; values as on the wire."""
+
+    ACTIVE = 1
+    COMPLETED = 2
+    CANCELLED = 3
+    EXPIRED = 4
+
+
+@value
+class Claim:
+    """A claim that was granted. Times are in microseconds since the Unix epoch.
+
+    `end_us` is None and `end_reason` "" while it is active.
+    """
+
+    claim_id: str
+    request_id: str
+    account_id: str
+    terms: Terms
+    liquidation_revision: int
+    fencing_token: int
+    state: ClaimState
+    positions: tuple[ClaimedPosition, ...]
+    begin_us: int
+    expire_us: int
+    end_us: int | None = None
+    end_reason: str = ""
+
+
+@value
+class ClaimEvent:
+    """One thing that happened to a claim: `begin`, `renew`, `complete`, `cancel` or `expire`.
+
+    `expire_us` is the lease's end from then on; `forced` tells an operator's cancel.
+    """
+
+    change: str
+    time_us: int
+    expire_us: int
+    reason: str = ""
+    forced: bool = False
+
+
+@value
+class FieldViolation:
+    """What is wrong with one field of a request."""
+
+    field: str
+    description: str
+
+
+@value
+class ActiveClaim:
+    """The claim that holds an account's slot, and how long its lease still runs (seconds)."""
+
+    claim_id: str
+    lease_left_s: Decimal
+
+
+@value
+class StoredState:
+    """What the store knows about a request when it is decided, read at one moment.
+
+    `last_completed_revision` is the revision of the last completed claim on the account.
+    """
+
+    liquidation: Liquidation | None = None
+    closed: bool = False
+    liquidator_in_liquidation: bool = False
+    active_claim: ActiveClaim | None = None
+    last_completed_revision: int | None = None
+
+
+@value
+class ThresholdCheck:
+    """One comparison with the tier's threshold: the whole liquidation (LOW) or a symbol (HIGH).
+
+    `ratio` is None where the terms have none for it.
+    """
+
+    symbol: str | None
+    notional: Decimal
+    ratio: Decimal | None
+
+
+@value
+class RuleInput:
+    """All that the rules look at.
+
+    `terms` is None where the request is not well formed, `liquidation` where none is known,
+    `claimed` where the terms do not fit the liquidation's tier and symbols, `demands` where the
+    notional that the claim is about cannot be told.
+    """
+
+    policy: "Policy"
+    unknown_fields: tuple[str, ...] = ()
+    violations: tuple[FieldViolation, ...] = ()
+    terms: Terms | None = None
+    liquidator: Liquidator | None = None
+    state: StoredState | None = None
+    liquidation: Liquidation | None = None
+    claimed: tuple[tuple[Position, Decimal], ...] | None = None
+    demands: tuple[ThresholdCheck, ...] | None = None
+
+
+@value
+class Refusal:
+    """Why a request is refused: a row of the catalogue, and the numbers that it speaks of.
+
+    `values` are shown in the details; those that the row's template names also stand in the
+    message. `subject` names the thing that the refusal is about, such as "liquidations/42".
+    """
+
+    row: ErrorRow
+    rule: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+    violations: tuple[FieldViolation, ...] = ()
+    subject: str = ""
+    not_found: tuple[str, str] | None = None  # type and name of what was not found
+    retry_after_s: Decimal | None = None
+
+    @property
+    def message(self) -> str:
+        """The row's words with numbers filled in."""
+        return self.row.render(self.values)
+
+
+class Outcome(Enum):
+    """What became of one rule; values as on the wire."""
+
+    PASSED = 1
+    REFUSED = 2
+    SKIPPED = 3
+    SHADOW_REFUSED = 4
+
+
+@value
+class RuleResult:
+    """One rule's part in a decision. `refusal` is None unless it refused, or would have."""
+
+    rule: str
+    outcome: Outcome
+    refusal: Refusal | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@value
+class Decision:
+    """A decision with everything that it was made from.
+
+    Numbers are None where they cannot be computed. `trace` is empty unless asked for; `shadow`
+    holds what rules in shadow mode would have refused.
+    """
+
+    refusal: Refusal | None
+    rules_version: str
+    total_notional: Decimal | None = None
+    least_req_ratio: Decimal | None = None
+    margin_ratio: Ratio | None = None
+    maintenance_margin_ratio: Ratio | None = None
+    liquidation_revision: int = 0
+    account_id: str = ""
+    positions: tuple[ClaimedPosition, ...] = ()
+    trace: tuple[RuleResult, ...] = ()
+    shadow: tuple[Refusal, ...] = ()
+
+    @property
+    def accepted(self) -> bool:
+        """Whether no rule refused."""
+        return self.refusal is None

@@ -1,0 +1,1 @@
+"""The process: its parts, listeners, workers, drain, health."""

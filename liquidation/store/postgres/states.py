@@ -1,0 +1,147 @@
+"""What is known about requests in PostgreSQL, many at once, and the locks under which it holds.
+
+What is asked about goes to the server as one JSON array. Every change of an account's rows is made
+while its row in `account` is locked. The rows are locked in the order of the ids, so that no two
+transactions wait for each other. What is read after the lock holds until the commit.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any, Final
+
+import orjson
+
+from liquidation.rules.leases import lease_left_s
+from liquidation.rules.model import ActiveClaim, StoredState
+from liquidation.rules.record import liquidation_from_record
+from liquidation.store.base import StateQuery
+from liquidation.store.postgres.transaction import Statement, Transaction
+
+__all__ = [
+    "ACCOUNTS",
+    "ASKED",
+    "about",
+    "active_claim",
+    "lock_accounts",
+    "microseconds",
+    "state_from",
+    "states",
+    "states_of_all",
+    "written",
+]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+# What is asked about; `n` is its place among all.
+ASKED: Final = """
+    asked AS (
+        SELECT * FROM jsonb_to_recordset(%(asked)s::jsonb) AS asked (
+            n integer, liquidation_id bigint, account_id text, liquidator_id text, request_id text
+        )
+    )
+"""
+# The server does not know how many rows a JSON array has, and takes tables that have just grown for
+# small. What is looked up by key is asked for so that there is no other plan: by `ANY (ARRAY(...))`
+# and `LATERAL (... OFFSET 0)`.
+
+# Their accounts: those that are named, and those of the liquidations that are.
+ACCOUNTS: Final = """
+    SELECT asked.account_id FROM asked WHERE asked.account_id IS NOT NULL
+    UNION ALL
+    SELECT stored.account_id FROM liquidation AS stored
+    WHERE stored.liquidation_id = ANY (ARRAY(SELECT asked.liquidation_id FROM asked))
+"""
+_STANDINGS: Final = f"""
+    WITH {ASKED}, moment AS MATERIALIZED (SELECT clock_timestamp() AS now)
+    SELECT found.account_id, found.close_time IS NOT NULL, found.snapshot,
+           EXISTS (SELECT 1 FROM liquidation AS own
+                   WHERE own.account_id = asked.liquidator_id AND own.close_time IS NULL OFFSET 0),
+           active.claim_id, active.expire_time, moment.now, account.completed_revision
+    FROM asked CROSS JOIN moment
+    LEFT JOIN LATERAL (
+        SELECT * FROM liquidation WHERE liquidation.liquidation_id = asked.liquidation_id OFFSET 0
+    ) AS found ON true
+    LEFT JOIN LATERAL (
+        SELECT * FROM account
+        WHERE account.account_id = coalesce(asked.account_id, found.account_id) OFFSET 0
+    ) AS account ON true
+    LEFT JOIN LATERAL (
+        SELECT * FROM claim
+        WHERE claim.account_id = coalesce(asked.account_id, found.account_id)
+          AND claim.state = 'ACTIVE' AND claim.expire_time > moment.now LIMIT 1
+    ) AS active ON true
+    ORDER BY asked.n
+"""
+_KNOW_ACCOUNTS: Final = f"""
+    WITH {ASKED}
+    INSERT INTO account (account_id)
+    SELECT account_id FROM asked WHERE account_id IS NOT NULL ORDER BY account_id
+    ON CONFLICT DO NOTHING
+"""
+_LOCK_ACCOUNTS: Final = f"""
+    WITH {ASKED}
+    SELECT account.account_id FROM account WHERE account.account_id = ANY (ARRAY({ACCOUNTS}))
+    ORDER BY account.account_id FOR UPDATE
+"""
+
+
+def microseconds(time: datetime) -> int:
+    """Microseconds since the Unix epoch; exact."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def active_claim(claim_id: str, expire: datetime, now: datetime) -> ActiveClaim:
+    """A claim that is active, with what is left of its lease at `now`."""
+    return ActiveClaim(claim_id, lease_left_s(microseconds(expire), microseconds(now)))
+
+
+def written(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as the one parameter that a statement takes them by."""
+    return orjson.dumps(rows).decode()
+
+
+def about(queries: Sequence[StateQuery], request_ids: Sequence[str] = ()) -> dict[str, Any]:
+    """The parameters of every statement that has `ASKED`."""
+    return {
+        "asked": written(
+            [
+                {
+                    "n": n,
+                    "liquidation_id": query.liquidation_id,
+                    "account_id": query.account_id or None,
+                    "liquidator_id": query.liquidator_id,
+                    "request_id": request_ids[n] if request_ids else None,
+                }
+                for n, query in enumerate(queries)
+            ]
+        )
+    }
+
+
+def lock_accounts(asked: Mapping[str, Any]) -> tuple[Statement, Statement]:
+    """Makes known and locks the accounts that are asked about, or whose liquidations are."""
+    return (_KNOW_ACCOUNTS, asked), (_LOCK_ACCOUNTS, asked)
+
+
+def states(asked: Mapping[str, Any]) -> Statement:
+    """What is known about each, in order, all at one moment."""
+    return _STANDINGS, asked
+
+
+def state_from(row: Sequence[Any]) -> StoredState:
+    """What a row of `states` says."""
+    _, closed, snapshot, liquidator_in_liquidation, claim_id, expire, now, completed = row
+    active = None if claim_id is None else active_claim(claim_id, expire, now)
+    liquidation = None if snapshot is None else liquidation_from_record(snapshot)
+    return StoredState(liquidation, closed, liquidator_in_liquidation, active, completed)
+
+
+async def states_of_all(
+    transaction: Transaction, calls: Sequence[Sequence[StateQuery]]
+) -> list[list[StoredState]]:
+    """What is known about the requests of several calls; see `Store.states`."""
+    asked = about([query for call in calls for query in call])
+    (rows,) = await transaction.ask(states(asked), commit=True)
+    found = map(state_from, rows)
+    return [list(islice(found, len(call))) for call in calls]
