@@ -92,8 +92,9 @@ soak: $(READY) ## Half an hour of mixed load with restarts: what grows
 hostile: $(READY) ## Attacks by a hostile caller, one by one, and what others notice
 	$(BIN)/python -m tests.hostile $(ARGS)
 
-mutation: $(READY) ## Mutants of the core and of the stores, each to be noticed by a test
-	$(BIN)/python -m tests.mutation core $(ARGS)
+mutation: $(READY) ## Mutants of the rules, the API keys and the stores, each to be noticed by a test
+	$(BIN)/python -m tests.mutation rules $(ARGS)
+	$(BIN)/python -m tests.mutation auth $(ARGS)
 	$(BIN)/python -m tests.mutation store $(ARGS)
 
 interop: $(READY) ## Node, C++, grpcurl and buf ask everything, directly, over mTLS and through Envoy

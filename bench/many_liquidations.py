@@ -47,8 +47,8 @@ class Server:
         assert self._popen.stdout is not None
         address = json.loads(self._popen.stdout.readline())["addresses"][0]
         self._channel: Any = grpc.insecure_channel(address)
-        self._put = self._channel.unary_unary(PUT)
-        self._check = self._channel.unary_unary(CHECK)
+        self._put: Any = self._channel.unary_unary(PUT)
+        self._check: Any = self._channel.unary_unary(CHECK)
 
     def fill(self, count: int) -> float:
         """Puts `count` liquidations; returns the seconds that it took."""

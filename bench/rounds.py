@@ -52,7 +52,8 @@ class Group:
     rounds: dict[Cell, list[Round]] = field(default_factory=dict)
 
     def median(self, cell: Cell, figure: str) -> float:
-        return statistics.median(getattr(each, figure) for each in self.rounds[cell])
+        figures: list[float] = [getattr(each, figure) for each in self.rounds[cell]]
+        return statistics.median(figures)
 
     def ratio(self, cell: Cell, against: Cell, figure: str) -> float:
         return self.median(cell, figure) / (self.median(against, figure) or float("nan"))

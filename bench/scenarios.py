@@ -174,12 +174,13 @@ def put_stored(address: str) -> None:
     ]
     request = liquidation_service_pb2.BatchPutLiquidationsRequest(requests=puts)
     with grpc.insecure_channel(address) as channel:
+        put_all: Any = channel.unary_unary(PUT)
         try:
-            channel.unary_unary(PUT)(request.SerializeToString())
+            put_all(request.SerializeToString())
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise
-            put = channel.unary_unary("/liquidation.v1.LiquidationService/PutLiquidation")
+            put: Any = channel.unary_unary("/liquidation.v1.LiquidationService/PutLiquidation")
             for each in puts:
                 put(each.SerializeToString())
 
@@ -188,7 +189,8 @@ def verify(address: str, scenario: Scenario) -> None:
     """Makes one call and looks at its answer, or at the details of its refusal."""
     with grpc.insecure_channel(address) as channel:
         if scenario.window:
-            answer = next(channel.stream_stream(scenario.path)(iter([scenario.message(0)])))
+            stream: Any = channel.stream_stream(scenario.path)
+            answer = next(stream(iter([scenario.message(0)])))
         else:
             answer = _answer(channel.unary_unary(scenario.path), scenario)
     if not scenario.is_right(answer):
@@ -201,7 +203,9 @@ def _answer(call: Any, scenario: Scenario) -> bytes:
     except grpc.RpcError as error:
         if not scenario.refused:
             raise
-        return dict(error.trailing_metadata())["grpc-status-details-bin"]
+        trailing: Any = error.trailing_metadata()
+        details: bytes = dict(trailing)["grpc-status-details-bin"]
+        return details
     if scenario.refused:
         raise RuntimeError(f"{scenario.path} accepted what has to be refused")
     return answer

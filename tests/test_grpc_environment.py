@@ -47,7 +47,7 @@ def test_a_grpc_that_does_not_know_the_switch_is_left_alone(
 def test_the_server_sets_it_before_grpc_is_imported() -> None:
     program = (
         "import os, sys\n"
-        "from liquidation import grpc_environment\n"
+        "from liquidation.server import grpc_environment\n"
         "prepare = grpc_environment.prepare\n"
         "def look():\n"
         "    print('grpc' in sys.modules)\n"

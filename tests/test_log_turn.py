@@ -20,7 +20,7 @@ DATABASE = PostgresDatabase("postgresql://db.invalid/liquidation")
 TRY = """
 import fcntl, os, sys
 from pathlib import Path
-from liquidation.logs.sink import FileLock
+from liquidation.decisionlog.sink import FileLock
 turns = FileLock(Path(sys.argv[1]))
 try:
     fcntl.flock(turns._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -32,7 +32,7 @@ else:
 # A process whose descriptors are not shown to others of its user.
 UNSEEN = """
 import ctypes, os, tempfile
-from liquidation.log_turn import log_turn
+from liquidation.decisionlog.pipe_lock import log_turn
 from liquidation.store.locations import PostgresDatabase
 os.geteuid() or os.setuid(65534)
 PR_SET_DUMPABLE = 4

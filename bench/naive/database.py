@@ -7,7 +7,7 @@ from pathlib import Path
 
 from liquidation.rules.model import Decision, Liquidation, StoredState
 from liquidation.store.base import BeginRequest, BeginResult, PutResult, StateQuery
-from liquidation.store.sqlite import claims
+from liquidation.store.sqlite import claims, liquidations
 from liquidation.store.sqlite.clock import HostClock
 from liquidation.store.sqlite.schema import migrate
 from liquidation.store.sqlite.states import first_look
@@ -28,10 +28,10 @@ class Database:
         # No claim was ever granted to a request without an id, so there is always a state.
         return first_look(self._reading, query, "", self._clock) or StoredState()
 
-    def put(self, liquidations: Sequence[Liquidation]) -> list[PutResult]:
+    def put(self, snapshots: Sequence[Liquidation]) -> list[PutResult]:
         with self._lock, self._writing:
             self._writing.execute("BEGIN IMMEDIATE")
-            return liquidations.put(self._writing, liquidations, self._clock.wall_us())
+            return liquidations.put(self._writing, snapshots, self._clock.wall_us())
 
     def begin(self, request: BeginRequest, judge: Callable[[StoredState], Decision]) -> BeginResult:
         with self._lock, self._writing:

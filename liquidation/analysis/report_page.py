@@ -30,7 +30,7 @@ def page(report: Report, plotly_js: str, sources: Sequence[str], foreign: int = 
     `foreign` is how many lines were none of the log's.
     """
     drawn = charts(report)
-    own = files("liquidation.logs")
+    own = files("liquidation.analysis")
     css = own.joinpath("page.css").read_text(encoding="utf-8")
     script = own.joinpath("page.js").read_text(encoding="utf-8")
     body = "\n".join(

@@ -1,7 +1,7 @@
 """What a line was decided from, read back from its `request`, so that it can be decided again.
 
 `request` is protobuf JSON, of a request that was read and of one that was not well formed alike,
-so one reading does for both: to the texts of a request, and on with `core.intake`.
+so one reading does for both: to the texts of a request, and on with `rules.intake`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class Inputs:
     unknown_fields: tuple[str, ...] = ()
 
     def case(self, policy: Policy) -> RuleInput:
-        """The case for `core.decide.decide` under these rules."""
+        """The case for `rules.evaluate.decide` under these rules."""
         return assemble(policy, self.intake, self.state, self.unknown_fields)
 
 

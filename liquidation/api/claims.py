@@ -1,7 +1,7 @@
 """The use cases of claims that were granted: renew, complete, cancel = read → store → log.
 
-The store holds the promises; `core.leases` says what is refused and why. Every call that asks for a
-change leaves one `claim` line, and so does every lease that runs out.
+The store holds the promises; `rules.leases` says what is refused and why. Every call that asks for
+a change leaves one `claim` line, and so does every lease that runs out.
 """
 
 from collections.abc import Callable, Iterator, Sequence

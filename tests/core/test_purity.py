@@ -58,7 +58,7 @@ def _imported_from(node: ast.ImportFrom, path: Path) -> Iterator[str]:
     assert node.level == 0, f"{path}: imports by full names only"
     assert node.module is not None
     if node.module == "liquidation":
-        # `from liquidation import desk` imports the part that it names.
+        # `from liquidation import rules` imports the part that it names.
         yield from (f"liquidation.{name.name}" for name in node.names)
     else:
         yield node.module

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from liquidation import rules
+from liquidation import auth, rules
 from liquidation.rules import model
 from liquidation.rules.model import Position
 from liquidation.rules.policy import ActivePolicy
@@ -84,9 +84,12 @@ def test_a_value_has_no_room_for_anything_but_its_fields(made: type) -> None:
     assert "__dict__" not in dir(made)
 
 
-def test_every_record_of_the_core_has_slots_and_is_a_value_or_frozen() -> None:
-    names = [each.name for each in pkgutil.iter_modules(rules.__path__)]
-    modules = [import_module(f"{rules.__name__}.{name}") for name in names]
+def test_every_record_of_the_rules_and_keys_has_slots_and_is_a_value_or_frozen() -> None:
+    modules = [
+        import_module(f"{room.__name__}.{each.name}")
+        for room in (rules, auth)
+        for each in pkgutil.iter_modules(room.__path__)
+    ]
     found = [each for module in modules for each in vars(module).values()]
     records = {each for each in found if isinstance(each, type) and is_dataclass(each)}
 

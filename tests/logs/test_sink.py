@@ -114,7 +114,7 @@ def test_a_reader_that_went_away_loses_lines_and_raises_nothing(pipe: tuple[int,
 FULL_DISK = """
 import os, resource, signal, sys
 from pathlib import Path
-from liquidation.logs.sink import LogSink
+from liquidation.decisionlog.sink import LogSink
 
 path = Path(sys.argv[1])
 # A file may grow to 1000 bytes only: what comes then fails as on a full disk.

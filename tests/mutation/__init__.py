@@ -1,4 +1,4 @@
-"""Mutation testing of the core and of the stores: `python -m tests.mutation`, or `make mutation`.
+"""Mutation testing of the rules, keys and stores: `python -m tests.mutation`, or `make mutation`.
 
 Each mutant is the code with one small change. One that no test notices is either a gap in the tests
 or a change that makes no difference; `survivors.toml` says of each such one why it makes none.

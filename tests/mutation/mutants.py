@@ -1,6 +1,6 @@
 """What mutants a module has: the operators of mutmut, applied to every line that can decide.
 
-mutmut itself leaves out constants, class bodies and decorated functions; half of a core of
+mutmut itself leaves out constants, class bodies and decorated functions; half of a package of
 values and tables is made of those. So its operators are used, and the walk is this one.
 """
 

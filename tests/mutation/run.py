@@ -65,4 +65,7 @@ def _tried(
 
 def _speaks_for(test: str, module: str) -> bool:
     stem = Path(test.partition("::")[0]).stem
-    return stem in _SPEAK_FOR_ALL or stem == f"test_{Path(module).stem}"
+    path = Path(module)
+    # The tests of an engine name it: those of `postgres/begin.py` are in `test_postgres_begin.py`.
+    own = {f"test_{path.stem}", f"test_{path.parent.name}_{path.stem}"}
+    return stem in _SPEAK_FOR_ALL or stem in own

@@ -21,7 +21,7 @@ from tests.torture.calls import call
 # A server whose answer to BeginClaim is never sent: it kills itself between commit and answer.
 KILLED_BEFORE_THE_ANSWER = """
 import os, signal, sys
-from liquidation.service import claim_servicer
+from liquidation.api import claim_servicer
 
 def die(claim):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -29,8 +29,8 @@ def clock() -> Clock:
 USER = """
 import asyncio, sys
 from pathlib import Path
-from liquidation.store.clock import HostClock
-from liquidation.store.sqlite import SqliteStore
+from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.sqlite.store import SqliteStore
 from tests.store.claiming import begin, begin_request
 from tests.store.snapshots import snapshot
 

@@ -18,7 +18,7 @@ from tests.store.snapshots import snapshot
 
 NOTHING_SAID: Final[dict[str, dict[str, object]]] = {
     "PutResult": {"opened": False, "closed": False},
-    "Begun": {"known": False, "state": None, "put": None, "expired": ()},
+    "BeginResult": {"known": False, "state": None, "put": None, "expired": ()},
     "ClaimFilter": {"account_id": "", "liquidation_id": 0, "state": None},
     "Change": {"lease_us": None, "state": None, "reason": None},
     "SchemaState": {"version": 0, "oldest_service": 0},
@@ -30,8 +30,8 @@ NOTHING_SAID: Final[dict[str, dict[str, object]]] = {
 
 def values() -> Iterator[Any]:
     """Every dataclass of the stores."""
-    for each in pkgutil.iter_modules(store.__path__):
-        module = import_module(f"{store.__name__}.{each.name}")
+    for each in pkgutil.walk_packages(store.__path__, f"{store.__name__}."):
+        module = import_module(each.name)
         for found in vars(module).values():
             if isclass(found) and is_dataclass(found) and found.__module__ == module.__name__:
                 yield found
