@@ -1,0 +1,109 @@
+"""The transport on gRPC's completion queue: one thread, and no other between gRPC and handlers.
+
+It stands on `grpc._cython.cygrpc`, the private module on which grpcio's own server is written, and
+is used after `open_server` has tried it.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import grpc
+
+from liquidation.transport.base import Handler, OnFault, Options
+from liquidation.transport.queue_loop import Loop
+
+# What gRPC gives back instead of a port for an address that it cannot listen on.
+_NOT_BOUND: Final = 0
+# How often it is looked whether calls still come while a drain begins, in seconds, how many looks
+# in a row have to see none, and how many there are at most: callers that wait for no answer must
+# not hold up the end. One look is not enough: on a busy machine calls that have come may wait to
+# be seen.
+_LOOK_S: Final = 0.01
+_QUIET_LOOKS: Final = 5
+_MOST_LOOKS: Final = 50
+# How long it takes at most until clients know that their connections end, in seconds.
+_GOODBYE_S: Final = 0.02
+# How long the answering thread may take to do what it is asked, in seconds; only a handler that
+# blocks it takes longer.
+_ASKED_S: Final = 5.0
+
+
+class QueueServer:
+    """A server whose handlers run on the thread that takes gRPC's events; see `base.Server`."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        options: Options = (),
+        on_fault: OnFault = lambda _: None,
+        max_untaken_bytes: int = 0,
+        max_call_s: float = float("inf"),
+    ) -> None:
+        """`handlers` are named "/package.Service/Method", `options` are gRPC's channel arguments.
+
+        `on_fault` is told what handlers raise, on the answering thread. `max_untaken_bytes` is how
+        much large answers may hold that callers do not take, 0 without bound. `max_call_s` is how
+        long a call's one request may take to come, in seconds.
+        """
+        self._loop = Loop(handlers, options, on_fault, max_untaken_bytes, max_call_s)
+        self._thread = threading.Thread(target=self._loop.run, name="answering", daemon=True)
+
+    def listen(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
+        core = self._loop.core
+        where = address.encode()
+        port: int
+        if credentials is None:
+            port = core.add_http2_port(where)
+        else:
+            port = core.add_http2_port(where, credentials._credentials)  # type: ignore[attr-defined]  # noqa: SLF001
+        if port == _NOT_BOUND:
+            raise RuntimeError(f"cannot listen on {address}")
+        return port
+
+    def start(self) -> None:
+        self._loop.core.start()
+        self._thread.start()
+
+    def shed(self) -> int:
+        shed: list[int] = []
+        self._ask(lambda: shed.append(self._loop.waiting.shed()))
+        return sum(shed)
+
+    def drain(self, grace_s: float) -> None:
+        """See `base.Server`.
+
+        It waits until no unary call has come for a moment, while those that came get no answer:
+        who waits for an answer sends nothing. That is the time to tell connections to end. gRPC
+        cancels a call that comes after the server was told to stop and before its client knows.
+        """
+        end_s = time.monotonic() + grace_s
+        self._ask(self._loop.begin_drain)
+        self._until_quiet()
+        holding = self._loop.holding
+        self._ask(self._loop.stop)
+        if holding:
+            time.sleep(_GOODBYE_S)
+        self._ask(self._loop.release)
+        self._thread.join(max(0.0, end_s - time.monotonic()))
+        if self._thread.is_alive():
+            self._ask(self._loop.cancel_all)
+            self._thread.join(_ASKED_S)
+
+    def _until_quiet(self) -> None:
+        quiet = 0
+        for _ in range(_MOST_LOOKS):
+            before = self._loop.unary_arrivals
+            time.sleep(_LOOK_S)
+            quiet = quiet + 1 if self._loop.unary_arrivals == before else 0
+            if quiet == (_QUIET_LOOKS if self._loop.holding else 1):
+                return
+
+    def _ask(self, what: Callable[[], None]) -> None:
+        """Lets the answering thread do something, and returns when it has, or has ended."""
+        done = self._loop.ask(what)
+        until_s = time.monotonic() + _ASKED_S
+        while self._thread.is_alive() and time.monotonic() < until_s:
+            if done.wait(_LOOK_S):
+                return
