@@ -9,7 +9,7 @@ LOCKED := --universal --python-version 3.11 --generate-hashes --constraint requi
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint types proto release-proto descriptor check bench bench-quick torture failover rolling rounds oracle model fuzz soak hostile mutation interop pin audit container format clean
+.PHONY: help run test lint types proto release-proto descriptor check bench bench-quick bench-memory torture failover rolling rounds oracle model fuzz soak hostile mutation interop pin audit container format clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,17 +47,17 @@ format: $(READY) ## Format Python and proto files
 	$(BIN)/ruff format .
 	$(BIN)/buf format --write --path proto/liquidation
 
-bench: $(READY) ## Every figure against its baseline (the bars for calls alone: make bench-quick)
-	@mkdir -p build/bench
-	$(BIN)/python -m bench.calls --json build/bench/calls.json
-	$(BIN)/python -m bench.rules
-	$(BIN)/python bench/many_liquidations.py
-	$(BIN)/python -m bench.group_commit
-	$(BIN)/python -m bench.shared_store
-	$(BIN)/python bench/log_stats.py
+bench: $(READY) ## Every bar and figure against its baselines (calls and claims alone: make bench-quick)
+	$(BIN)/python -m bench.run --json build/bench/bars.json $(ARGS)
+	$(BIN)/python -m bench.memory
+	$(BIN)/python -m bench.many_liquidations
+	$(BIN)/python -m bench.log_stats
 
-bench-quick: $(READY) ## The bars for calls, in a minute
-	$(BIN)/python -m bench.calls --quick
+bench-quick: $(READY) ## The bars of CheckClaim and BeginClaim, in under two minutes
+	$(BIN)/python -m bench.run --quick $(ARGS)
+
+bench-memory: $(READY) ## Resident memory at rest, and growth over 1,000,000 calls
+	$(BIN)/python -m bench.memory $(ARGS)
 
 torture: $(READY) ## Claims while servers are killed, on both engines, and the controls
 	$(BIN)/python -m tests.torture --operations 50000 --kills 100 $(ARGS)

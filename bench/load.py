@@ -1,121 +1,120 @@
-"""The load client of `bench/native` in Python, for machines on which that cannot be built.
+"""Rounds of calls: by h2load, which costs the least CPU, or by Node where messages differ."""
 
-python -m bench.load ADDRESS METHOD FRAMES --channels C --in-flight N --calls K [--stream WINDOW]
-
-It costs more CPU than the server it loads: what it measures is a lower bound of the server's rate.
-"""
-
-import argparse
-import asyncio
 import json
-import time
-from collections import Counter
-from collections.abc import Iterator
-from itertools import cycle, islice
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-import grpc
-import uvloop
+from bench.builds import UnavailableError
+from bench.scenarios import Scenario
 
-__all__ = ["main"]
+__all__ = ["Load", "Shape", "framed", "load", "require_clients"]
 
-
-def _frames(path: Path) -> Iterator[bytes]:
-    told, at = path.read_bytes(), 0
-    while at < len(told):
-        size = int.from_bytes(told[at + 1 : at + 5], "big")
-        yield told[at + 5 : at + 5 + size]
-        at += 5 + size
+# Far above what a round takes: a server that does not answer would be waited for for ever.
+_ROUND_WITHIN_S: Final = 600
+_NODE_CLIENT: Final = Path(__file__).with_suffix(".mjs")
 
 
-class _Client:
-    def __init__(self, requests: Iterator[bytes]) -> None:
-        self._requests = requests
-        self.times: list[float] = []
-        self.codes: Counter[str] = Counter()
+@dataclass(frozen=True)
+class Shape:
+    """How many connections, and how many unary calls are in flight on each."""
 
-    async def call(self, method: Any) -> None:
-        """Calls one after the other while requests are left."""
-        for request in self._requests:
-            begun = time.perf_counter()
-            try:
-                await method(request)
-                code = 0
-            except grpc.aio.AioRpcError as error:
-                code = error.code().value[0]
-            self._note(begun, code)
+    connections: int
+    in_flight: int
 
-    async def stream(self, method: Any, window: int) -> None:
-        """Sends items on one stream, with so many not answered yet."""
-        call, free = method(), asyncio.Semaphore(window)
-        sent: list[float] = []
+    @property
+    def total(self) -> int:
+        """Calls in flight on all connections."""
+        return self.connections * self.in_flight
 
-        async def write() -> None:
-            for request in self._requests:
-                await free.acquire()
-                sent.append(time.perf_counter())
-                await call.write(request)
-            await call.done_writing()
-
-        writing = asyncio.create_task(write())
-        answered = 0
-        async for _ in call:
-            self._note(sent[answered], 0)
-            answered += 1
-            free.release()
-        await writing
-
-    def _note(self, begun: float, code: int) -> None:
-        self.times.append(time.perf_counter() - begun)
-        self.codes[str(code)] += 1
+    def __str__(self) -> str:
+        return f"{self.connections}×{self.in_flight}"
 
 
-async def _run(told: argparse.Namespace) -> None:
-    frames = list(_frames(told.frames))
-    client = _Client(islice(cycle(frames), told.calls))
-    # Channels that differ in nothing would share a connection.
-    channels = [
-        grpc.aio.insecure_channel(
-            told.address, [("grpc.use_local_subchannel_pool", 1), ("bench.channel", number)]
-        )
-        for number in range(told.channels)
-    ]
-    for channel in channels:
-        await channel.channel_ready()
-    begun = time.perf_counter()
-    if told.stream:
-        streams: list[Any] = [channel.stream_stream(told.method) for channel in channels]
-        await asyncio.gather(*(client.stream(each, told.stream) for each in streams))
-    else:
-        calls: list[Any] = [channel.unary_unary(told.method) for channel in channels]
-        callers = (client.call(calls[each % len(calls)]) for each in range(told.in_flight))
-        await asyncio.gather(*callers)
-    seconds = time.perf_counter() - begun
-    times = sorted(client.times)
-    figures = {
-        "calls": len(times),
-        "per_second": len(times) / seconds,
-        "p50_us": times[len(times) // 2] * 1e6,
-        "p99_us": times[min(len(times) * 99 // 100, len(times) - 1)] * 1e6,
-        "codes": client.codes,
-    }
-    print(json.dumps(figures))
-    for channel in channels:
-        await channel.close()
+@dataclass(frozen=True)
+class Load:
+    """The result of one round: calls, calls a second, latencies in microseconds."""
+
+    calls: int
+    per_second: float
+    p50_us: float
+    p99_us: float
 
 
-def main() -> None:
-    """Makes the calls and prints one line of JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("address")
-    parser.add_argument("method")
-    parser.add_argument("frames", type=Path)
-    for name in ("channels", "in-flight", "calls"):
-        parser.add_argument(f"--{name}", type=int, default=1)
-    parser.add_argument("--stream", type=int, default=0)
-    uvloop.run(_run(parser.parse_args()))
+def require_clients() -> None:
+    """Returns when both clients are installed.
+
+    Raises:
+        UnavailableError: one is not.
+    """
+    for program, package in (("h2load", "nghttp2-client"), ("node", "nodejs")):
+        if not shutil.which(program):
+            raise UnavailableError(f"{program} is not installed: Debian's package {package}")
 
 
-if __name__ == "__main__":
-    main()
+def framed(message: bytes) -> bytes:
+    """The message as gRPC sends it: not compressed, with its length before it."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def load(address: str, scenario: Scenario, shape: Shape, calls: int, directory: Path) -> Load:
+    """One round of `calls` calls, or of as many items on one stream for each connection.
+
+    Raises:
+        RuntimeError: a call failed or, where the client sees it, had another gRPC status than it
+            should. h2load sees HTTP alone: what it was answered is counted in the decision log.
+    """
+    if scenario.distinct or scenario.window:
+        return _by_node(address, scenario, shape, calls, directory)
+    body, times = directory / "body.bin", directory / "times.tsv"
+    body.write_bytes(framed(scenario.message()))
+    times.unlink(missing_ok=True)
+    told = _output(
+        *("h2load", f"-c{shape.connections}", f"-m{shape.in_flight}", f"-n{calls}"),
+        *("-H", "content-type: application/grpc", "-H", "te: trailers"),
+        *("-d", str(body), f"--log-file={times}", f"http://{address}{scenario.path}"),
+    )
+    return _read_times(told, times, calls)
+
+
+def _read_times(told: str, times: Path, calls: int) -> Load:
+    """Latencies and span from the log: the rate that h2load prints counts its own start as well."""
+    starts, ends, taken = [], [], []
+    for line in times.read_text().splitlines():
+        start, status, micros = line.split("\t")
+        if status != "200":
+            raise RuntimeError(f"h2load was answered with HTTP {status}:\n{told}")
+        starts.append(int(start))
+        ends.append(int(start) + int(micros))
+        taken.append(int(micros))
+    if len(taken) != calls:
+        raise RuntimeError(f"h2load made {len(taken)} of {calls} calls:\n{told}")
+    taken.sort()
+    seconds = (max(ends) - min(starts)) / 1e6
+    return Load(calls, calls / seconds, taken[calls // 2], taken[min(calls * 99 // 100, calls - 1)])
+
+
+def _by_node(address: str, scenario: Scenario, shape: Shape, calls: int, directory: Path) -> Load:
+    frames = directory / "frames.bin"
+    messages: Iterable[bytes] = (
+        (scenario.message() for _ in range(calls)) if scenario.distinct else [scenario.message()]
+    )
+    frames.write_bytes(b"".join(map(framed, messages)))
+    numbers = (shape.connections, shape.in_flight, calls, scenario.window)
+    command = ("node", str(_NODE_CLIENT), address, scenario.path, str(frames))
+    told = json.loads(_output(*command, *map(str, numbers)))
+    if told["codes"] != {str(scenario.status): calls}:
+        raise RuntimeError(f"{address}{scenario.path} was answered with codes {told['codes']}")
+    return Load(calls, told["per_second"], told["p50_us"], told["p99_us"])
+
+
+def _output(*command: str) -> str:
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=_ROUND_WITHIN_S
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr}{done.stdout}")
+    return done.stdout

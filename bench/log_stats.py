@@ -1,35 +1,45 @@
-"""How fast, and in how much memory, `liquidation logs stats` and `tail` read a long log.
+"""How fast, and in how much memory, `liquidation logs` reads a long log.
 
-Writes 1,000,000 lines with ten thousands of accounts. In turns, so that a busy machine slows both
-alike, a part of them is parsed alone and a part counted; then each command reads the whole.
+A log of 1,000,000 lines with ten thousands of accounts is read by each command and, as a baseline,
+by a program that only parses each line. They take turns; the figures are medians.
 
-    python bench/log_stats.py [LINES]
+    python -m bench.log_stats [--lines N] [--rounds N]
 """
 
+import argparse
 import os
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
+from typing import Final
 
 import orjson
 
-from liquidation.analysis.reader import read_lines
-from liquidation.analysis.summary import Summary
+from bench import table
 
-LINES = 1_000_000
-ROUNDS = 20
-START = 1_795_000_000
+__all__ = ["main", "measure", "write"]
 
-REFUSALS = (
+START: Final = 1_795_000_000
+REFUSALS: Final = (
     (-1201, "LIQUIDATION_REQUEST_RATIO_TOO_SMALL", "least_request_ratio"),
-    (-1012, "LIQUIDATION_IN_PROCESS", "no_claim_in_process"),
-    (-1005, "WRONG_FORMAT", "well_formed"),
+    (-1012, "RPC_REJECT", "no_claim_in_process"),
+    (-1005, "INVALID_PARAM", "well_formed"),
 )
+_POSITIONS: Final = [
+    {"symbol": "PERP_BTC_USDC", "position_qty": "0.5", "mark_price": "40000"},
+    {"symbol": "PERP_ETH_USDC", "position_qty": "-4", "mark_price": "2500"},
+]
+_PARSE: Final = "import orjson, sys\nfor line in open(sys.argv[1], 'rb'): orjson.loads(line)"
+_LOGS: Final = ("-m", "liquidation.cli", "logs")
+_COMMANDS: Final = {
+    "parsing alone": ("-c", _PARSE),
+    "logs stats": (*_LOGS, "stats", "--bucket", "1m", "--json"),
+    "logs tail, filtered": (*_LOGS, "tail", "--code", "-1201", "--account", "account-7"),
+}
 
 
 def line(number: int, chance: random.Random) -> bytes:
@@ -37,31 +47,22 @@ def line(number: int, chance: random.Random) -> bytes:
     refused = chance.random() < 0.4
     code, name, rule = chance.choice(REFUSALS) if refused else (0, "", "")
     process = f"{number % 4:016x}"
-    account, liquidation_id = f"account-{chance.randrange(60_000)}", chance.randrange(1, 60_000)
+    liquidation_id, account = chance.randrange(1, 60_000), f"account-{chance.randrange(60_000)}"
     liquidator = f"liquidator-{int(chance.paretovariate(0.7)) % 5_000}"
-    at = START + number / 50
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{number % 50 * 20_000:06}Z"
-    positions = [
-        {"symbol": "PERP_BTC_USDC", "position_qty": "0.5", "mark_price": "40000"},
-        {"symbol": "PERP_ETH_USDC", "position_qty": "-4", "mark_price": "2500"},
-    ]
-    terms = {
-        "liquidation_id": str(liquidation_id),
-        "liquidator_id": liquidator,
-        "ratio_qty_request": "0.3333",
-        "extra_liquidation_ratio": "0",
-    }
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(START + number / 50))
+    terms = {"liquidation_id": str(liquidation_id), "liquidator_id": liquidator}
+    ratios = {"ratio_qty_request": "0.3333", "extra_liquidation_ratio": "0"}
+    margins = {"margin_ratio": "0.008", "maintenance_margin_ratio": "0.012"}
     liquidation = {
         "liquidation_id": str(liquidation_id),
         "account_id": account,
         "tier": "TIER_LOW",
-        "positions": positions,
+        "positions": _POSITIONS,
         "revision": "7",
-        "margin_ratio": "0.008",
-        "maintenance_margin_ratio": "0.012",
+        **margins,
     }
     fields = {
-        "timestamp": moment,
+        "timestamp": f"{moment}.{number % 50 * 20_000:06}Z",
         "level": "info",
         "event": "decision",
         "decision_id": f"{process}-{number}",
@@ -69,8 +70,7 @@ def line(number: int, chance: random.Random) -> bytes:
         "liquidation_id": liquidation_id,
         "account_id": account,
         "liquidator_id": liquidator,
-        "ratio_qty_request": "0.3333",
-        "extra_liquidation_ratio": "0",
+        **ratios,
         "latency_us": int(chance.lognormvariate(6, 0.7)),
         "peer": "ipv4:127.0.0.1:39574",
         "trace_id": "",
@@ -81,81 +81,71 @@ def line(number: int, chance: random.Random) -> bytes:
         "rule": rule,
         "total_notional": "30000",
         "least_req_ratio": "0.3334",
-        "margin_ratio": "0.008",
-        "maintenance_margin_ratio": "0.012",
+        **margins,
         "revision": 7,
         "rules_version": "default",
         "process": process,
         "worker": number % 4,
         "seq": number // 4 + 1,
         "request": {
-            "terms": terms,
-            "liquidation": liquidation,
-            "state": {"closed": False, "liquidator_in_liquidation": False},
+            "terms": {**terms, **ratios},
+            "state": {
+                "closed": False,
+                "liquidator_in_liquidation": False,
+                "liquidation": liquidation,
+            },
         },
     }
     return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def write(path: Path, lines: int) -> None:
+    """Writes so many lines."""
     chance = random.Random(7)
     with path.open("wb") as file:
         for number in range(lines):
             file.write(line(number, chance))
 
 
-def compare(path: Path, lines: int) -> tuple[float, float]:
-    """Seconds that parsing alone, and counting, take for all lines, in turns of a part each."""
-    part = lines // ROUNDS
-    parsed_s = counted_s = 0.0
-    summary = Summary("1m")
-    entries = iter(read_lines([path]))
-    with path.open("rb") as file:
-        for _ in range(ROUNDS):
-            begin = time.perf_counter()
-            for raw in islice(file, part):
-                orjson.loads(raw)
-            between = time.perf_counter()
-            for entry in islice(entries, part):
-                summary.add(entry.fields)
-            parsed_s += between - begin
-            counted_s += time.perf_counter() - between
-    assert summary.record(10)["lines"] == part * ROUNDS
-    return parsed_s, counted_s
+def measure(path: Path, rounds: int) -> dict[str, tuple[float, float]]:
+    """Of each command the median of its seconds, and the peak of its memory in MiB."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in _COMMANDS}
+    for _ in range(rounds):
+        for name, command in _COMMANDS.items():
+            taken[name].append(_run([sys.executable, *command, str(path)]))
+    return {
+        name: (statistics.median(seconds for seconds, _ in each), max(peak for _, peak in each))
+        for name, each in taken.items()
+    }
 
 
-def commands(path: Path) -> Iterator[tuple[str, float, float]]:
-    """Each command, with its seconds and the peak of its memory in MiB."""
-    program = "import resource, sys; from liquidation.cli import cli; cli(standalone_mode=False)"
-    for arguments in (
-        ("stats", "--bucket", "1m", "--json"),
-        ("tail", "--code", "-1201", "--account", "account-7", "-n", "20"),
-        ("tail", "--raw", "--liquidator", "liquidator-1"),
-    ):
-        begin = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, "-c", program, "logs", *arguments, str(path)],
-            stdout=subprocess.DEVNULL,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = status
-        assert status == 0, arguments
-        yield " ".join(arguments), time.perf_counter() - begin, usage.ru_maxrss / 1024
+def _run(command: list[str]) -> tuple[float, float]:
+    begun = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+    return time.perf_counter() - begun, used.ru_maxrss / 1024
 
 
 def main() -> None:
-    lines = int(sys.argv[1]) if len(sys.argv) > 1 else LINES
+    """Measures and prints a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--lines", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "decisions.log"
-        write(path, lines)
-        size = path.stat().st_size / 1024**2
-        parsed_s, counted_s = compare(path, lines)
-        print(f"{lines:,} lines, {size:,.0f} MiB")
-        print(f"orjson alone   {lines / parsed_s:>12,.0f} lines/s")
-        print(f"stats          {lines / counted_s:>12,.0f} lines/s")
-        print(f"ratio          {parsed_s / counted_s:>12.2f}  (bar: 0.50)")
-        for name, seconds, peak in commands(path):
-            print(f"{name}: {seconds:.1f} s, peak {peak:.0f} MiB  (bar: 200 MiB)")
+        write(path, arguments.lines)
+        size = path.stat().st_size / 2**20
+        figures = measure(path, arguments.rounds)
+    alone, _ = figures["parsing alone"]
+    print(f"{table.machine()}; {arguments.lines:,} lines, {size:,.0f} MiB", "", sep="\n")
+    print(*table.head("what", "lines/s", "against parsing alone", "peak MiB"), sep="\n")
+    for name, (seconds, peak) in figures.items():
+        rate = f"{arguments.lines / seconds:,.0f}"
+        print(table.row((name, rate, f"{alone / seconds:.2f} ×", f"{peak:.0f}")))
 
 
 if __name__ == "__main__":

@@ -2,20 +2,24 @@
 
 import json
 import os
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from bench.builds import ROOT
+
 __all__ = ["Usage", "resident_mib", "serving", "threads_cpu_s", "usage"]
 
-ROOT: Final = Path(__file__).parent.parent
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _START_WITHIN_S: Final = 30
 _END_WITHIN_S: Final = 10
+_POLL_S: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -31,40 +35,60 @@ class Usage:
 
 @contextmanager
 def serving(
-    command: Sequence[str], environment: Mapping[str, str], stderr: Path
+    command: Sequence[str], environment: Mapping[str, str], log: Path, address: str | None = None
 ) -> Iterator[tuple[int, str]]:
-    """Process id and address of a server that says on its first line where it takes calls.
+    """Process id and address of a server, once it takes calls; its standard error goes to `log`.
 
-    Its environment is this process's without what tunes gRPC, and `environment`.
+    With an `address` it is waited for there and its standard output goes to `log` too; else its
+    first line of output is JSON with its addresses. Its environment is this process's without what
+    tunes gRPC, and `environment`.
+
+    Raises:
+        RuntimeError: it did not start.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
-    with stderr.open("ab") as errors:
+    with log.open("ab") as file:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
             env={**inherited, **environment},
-            stdout=subprocess.PIPE,
-            stderr=errors,
+            stdout=file if address else subprocess.PIPE,
+            stderr=file,
             text=True,
         )
-    assert process.stdout is not None
     # A server that hangs in its start would be waited for for ever.
-    patience = threading.Timer(_START_WITHIN_S, process.kill)
-    patience.start()
+    watchdog = threading.Timer(_START_WITHIN_S, process.kill)
+    watchdog.start()
     try:
-        line = process.stdout.readline()
-        patience.cancel()
-        if not line:
-            raise RuntimeError(f"{' '.join(command)} did not start: {stderr.read_text()[-2000:]}")
-        yield process.pid, json.loads(line)["addresses"][0]
+        bound = _bound(process, address)
+        watchdog.cancel()
+        if bound is None:
+            raise RuntimeError(f"{' '.join(command)} did not start: {log.read_text()[-2000:]}")
+        yield process.pid, bound
     finally:
-        patience.cancel()
+        watchdog.cancel()
         process.terminate()
         try:
             process.communicate(timeout=_END_WITHIN_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
+
+
+def _bound(process: "subprocess.Popen[str]", address: str | None) -> str | None:
+    """Where it takes calls; None when it has ended before."""
+    if address is None:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        return json.loads(line)["addresses"][0] if line else None
+    host, _, port = address.rpartition(":")
+    while process.poll() is None:
+        try:
+            with socket.create_connection((host, int(port))):
+                return address
+        except ConnectionRefusedError:
+            time.sleep(_POLL_S)
+    return None
 
 
 def usage(pid: int) -> Usage:

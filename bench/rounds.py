@@ -1,4 +1,4 @@
-"""Rounds of calls that contestants take in turn, and the medians of them."""
+"""Interleaved rounds of calls, and their medians."""
 
 import statistics
 from collections import Counter
@@ -7,36 +7,40 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench.clients import load
-from bench.contestants import Running
-from bench.h2load import Shape
+from bench.load import Shape, load
 from bench.processes import usage
-from bench.scenarios import SCENARIOS
+from bench.scenarios import Scenario
+from bench.servers import SERVERS, Running
 
 __all__ = ["Cell", "Group", "Measured", "Round", "measure"]
 
-# A round before the first opens what is opened once and tells how fast calls go.
+# A round before the first warms the server up and shows how fast calls go.
 _FIRST_CALLS: Final = 256
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one contestant is called with, in which shape; `again` tells two of the same apart."""
+    """One server, what it is called with, and in which shape; `again` is a second measurement."""
 
-    contestant: str
+    server: str
     scenario: str
     shape: Shape
-    by_load: bool = False
     again: bool = False
 
     @property
-    def told(self) -> str:
-        return self.contestant + " again" * self.again + " *" * self.by_load
+    def label(self) -> str:
+        """The server's name in a table."""
+        return self.server + " again" * self.again
+
+    @property
+    def calls(self) -> Scenario:
+        """The scenario as this server takes it."""
+        return SERVERS[self.server].scenarios[self.scenario]
 
 
 @dataclass(frozen=True)
 class Round:
-    """What a round came to; all but the latencies (µs, of calls) are of decisions."""
+    """The result of a round; all but the latencies (µs, of calls) are of decisions."""
 
     per_second: float
     p50_us: float
@@ -47,7 +51,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Group:
-    """The rounds of cells that took turns; only what took turns is compared."""
+    """The rounds of cells that were interleaved; only such cells are compared."""
 
     rounds: dict[Cell, list[Round]] = field(default_factory=dict)
 
@@ -61,13 +65,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Measured:
-    """All groups of a run, and how many decisions of which code each contestant was asked for."""
+    """All groups of a run, and how many decisions of which code each server was asked for."""
 
     groups: list[Group] = field(default_factory=list)
     asked: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     def ratio(self, cell: Cell, against: Cell, figure: str) -> float | None:
-        """Of the first group that holds both; None where they did not take turns."""
+        """Of the first group that holds both; None when there is none."""
         for group in self.groups:
             if {cell, against} <= group.rounds.keys():
                 return group.ratio(cell, against, figure)
@@ -82,31 +86,30 @@ def measure(
     seconds: float,
     directory: Path,
 ) -> None:
-    """Rounds of about `seconds` for each of these cells, each first equally often."""
+    """Rounds of about `seconds` for each of these cells; each comes first equally often."""
     calls = {}
     for cell in cells:
-        first = _round(measured, servers[cell.contestant], cell, _first_calls(cell), directory)
-        decisions = SCENARIOS[cell.scenario].decisions
-        in_flight = cell.shape.connections * cell.shape.streams
-        calls[cell] = max(int(first.per_second / decisions * seconds), 2 * in_flight)
+        first = max(_FIRST_CALLS // cell.calls.decisions, _in_flight(cell))
+        done = _round(measured, servers[cell.server], cell, first, directory)
+        for_time = int(done.per_second / cell.calls.decisions * seconds)
+        calls[cell] = max(for_time, 2 * _in_flight(cell))
     group = Group({cell: [] for cell in cells})
     for number in range(rounds):
         at = number % len(cells)
         for cell in (*cells[at:], *cells[:at]):
-            done = _round(measured, servers[cell.contestant], cell, calls[cell], directory)
+            done = _round(measured, servers[cell.server], cell, calls[cell], directory)
             group.rounds[cell].append(done)
     measured.groups.append(group)
 
 
-def _first_calls(cell: Cell) -> int:
-    decisions = SCENARIOS[cell.scenario].decisions
-    return max(_FIRST_CALLS // decisions, 2 * cell.shape.connections * cell.shape.streams)
+def _in_flight(cell: Cell) -> int:
+    return cell.shape.total * max(cell.calls.window, 1)
 
 
 def _round(measured: Measured, server: Running, cell: Cell, calls: int, directory: Path) -> Round:
-    scenario = SCENARIOS[cell.scenario]
+    scenario = cell.calls
     before = usage(server.pid)
-    done = load(server.address, scenario, cell.shape, calls, directory, by_load=cell.by_load)
+    done = load(server.address, scenario, cell.shape, calls, directory)
     used = usage(server.pid).since(before)
     decisions = calls * scenario.decisions
     measured.asked[server.name, scenario.code] += decisions

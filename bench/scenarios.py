@@ -1,6 +1,6 @@
-"""What is called, with which messages, and what a right answer is."""
+"""What is called, with which message, and what a right answer is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
@@ -9,7 +9,6 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import status_pb2
 
-from bench.claims import LEASE_S
 from liquidation.v1 import (
     claim_service_pb2,
     errors_pb2,
@@ -18,42 +17,53 @@ from liquidation.v1 import (
     rules_service_pb2,
 )
 
-__all__ = ["SCENARIOS", "STORED", "Scenario", "put_stored", "verify"]
+__all__ = [
+    "ACCEPTED",
+    "PUT",
+    "REFUSED",
+    "REFUSED_CODE",
+    "SCENARIOS",
+    "Scenario",
+    "check",
+    "liquidation",
+    "put_request",
+    "put_stored",
+    "verify",
+]
 
 RULES: Final = "/liquidation.v1.LiquidationRulesService"
-PUT: Final = "/liquidation.v1.LiquidationService/BatchPutLiquidations"
+PUT: Final = "/liquidation.v1.LiquidationService/PutLiquidation"
+# Of a total notional of 30,000 against a threshold of 10,000.
+ACCEPTED: Final = "0.5"
 REFUSED: Final = "0.3333"
 REFUSED_CODE: Final = -1201
+# So long that no lease expires in the middle of a round.
+LEASE_S: Final = 300
 
-# Liquidations that every deciding contestant has stored, numbered from 1.
-STORED: Final = 1000
-# No two claims of a run are on one account.
-_CLAIMS: Final = count(STORED + 1)
+# No two claims of a run are on one account; 1 is the stored liquidation.
+_CLAIMS: Final = count(2)
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A method and the messages it is called with, by a number that goes up.
+    """A method, its messages, and what is right.
 
-    `window` is how many items a stream has under way; 0 is a unary call.
+    `code` is what the log has to say of each decision, `status` the gRPC status of each call.
+    `window` is how many items a stream has under way, 0 for a unary call. `distinct`: each call
+    needs a message of its own.
     """
 
     path: str
-    message: Callable[[int], bytes]
+    message: Callable[[], bytes]
     is_right: Callable[[bytes], bool]
+    code: int = 0
+    status: int = 0
     decisions: int = 1
-    refused: bool = False
     window: int = 0
-    # Whether the messages have to differ, which h2load's cannot.
     distinct: bool = False
 
-    @property
-    def code(self) -> int:
-        """What the log has to say of each decision."""
-        return REFUSED_CODE if self.refused else 0
 
-
-def liquidation_of(number: int) -> liquidation_pb2.Liquidation:
+def liquidation(number: int) -> liquidation_pb2.Liquidation:
     """An open liquidation on tier LOW with two positions, as the exchange's example has."""
     position = liquidation_pb2.Position
     return liquidation_pb2.Liquidation(
@@ -70,29 +80,25 @@ def liquidation_of(number: int) -> liquidation_pb2.Liquidation:
     )
 
 
-def _check(
-    number: int, *, ratio: str = "1", snapshot: bool = False, explain: bool = False
-) -> rules_service_pb2.CheckClaimRequest:
-    number = number % STORED + 1
-    return rules_service_pb2.CheckClaimRequest(
-        terms=_terms(number, ratio),
-        liquidation=liquidation_of(number) if snapshot else None,
-        explain=explain,
-    )
-
-
-def _terms(number: int, ratio: str = "1") -> liquidation_pb2.ClaimTerms:
+def _terms(number: int, ratio: str) -> liquidation_pb2.ClaimTerms:
     return liquidation_pb2.ClaimTerms(
         liquidation_id=number, liquidator_id="liquidator-1", ratio_qty_request=ratio
     )
 
 
-def _begin(_number: int) -> bytes:
+def check(
+    number: int = 1, ratio: str = ACCEPTED, *, explain: bool = False
+) -> rules_service_pb2.CheckClaimRequest:
+    """A check on a stored liquidation."""
+    return rules_service_pb2.CheckClaimRequest(terms=_terms(number, ratio), explain=explain)
+
+
+def _begin() -> bytes:
     number = next(_CLAIMS)
     return claim_service_pb2.BeginClaimRequest(
         request_id=f"claim-{number}",
-        terms=_terms(number),
-        liquidation=liquidation_of(number),
+        terms=_terms(number, ACCEPTED),
+        liquidation=liquidation(number),
         lease_ttl=Duration(seconds=LEASE_S),
     ).SerializeToString()
 
@@ -101,23 +107,16 @@ def _is_begun(answer: bytes) -> bool:
     return claim_service_pb2.BeginClaimResponse.FromString(answer).decision.accepted
 
 
-def _checked(*, refused: bool = False, **how: Any) -> Scenario:
-    if refused:
-        how["ratio"] = REFUSED
-    return Scenario(
-        f"{RULES}/CheckClaim",
-        lambda number: _check(number, **how).SerializeToString(),
-        _is_refusal if refused else _is_acceptance,
-        refused=refused,
-    )
+def _checked(*, explain: bool = False) -> Scenario:
+    def is_right(answer: bytes) -> bool:
+        decision = rules_service_pb2.CheckClaimResponse.FromString(answer).decision
+        return decision.accepted and bool(decision.trace) is explain
 
-
-def _is_acceptance(answer: bytes) -> bool:
-    return rules_service_pb2.CheckClaimResponse.FromString(answer).decision.accepted
+    return Scenario(f"{RULES}/CheckClaim", check(explain=explain).SerializeToString, is_right)
 
 
 def _is_refusal(details: bytes) -> bool:
-    """Whether the status carries the details of the refusal: three of them, with its code."""
+    """Whether the status has the three details of the refusal, with its code."""
     told = status_pb2.Status.FromString(details)
     error = errors_pb2.LiquidationError()
     return (
@@ -128,69 +127,67 @@ def _is_refusal(details: bytes) -> bool:
 
 
 def _batch(size: int) -> Scenario:
-    def message(number: int) -> bytes:
-        checks = [_check(number + item) for item in range(size)]
-        return rules_service_pb2.BatchCheckClaimsRequest(requests=checks).SerializeToString()
+    request = rules_service_pb2.BatchCheckClaimsRequest(requests=[check()] * size)
 
     def is_right(answer: bytes) -> bool:
         results = rules_service_pb2.BatchCheckClaimsResponse.FromString(answer).results
         return len(results) == size and all(each.accepted.decision.accepted for each in results)
 
-    return Scenario(f"{RULES}/BatchCheckClaims", message, is_right, decisions=size)
+    path = f"{RULES}/BatchCheckClaims"
+    return Scenario(path, request.SerializeToString, is_right, decisions=size)
 
 
 def _stream(window: int) -> Scenario:
-    def message(number: int) -> bytes:
-        return rules_service_pb2.StreamCheckClaimsRequest(
-            correlation_id=f"item-{number}", request=_check(number)
-        ).SerializeToString()
+    request = rules_service_pb2.StreamCheckClaimsRequest(correlation_id="item-1", request=check())
 
     def is_right(answer: bytes) -> bool:
         told = rules_service_pb2.StreamCheckClaimsResponse.FromString(answer)
         return told.result.accepted.decision.accepted
 
-    return Scenario(f"{RULES}/StreamCheckClaims", message, is_right, window=window, distinct=True)
+    path = f"{RULES}/StreamCheckClaims"
+    return Scenario(path, request.SerializeToString, is_right, window=window)
 
 
-SCENARIOS: Final = {
+SCENARIOS: Final[Mapping[str, Scenario]] = {
     "accepted": _checked(),
-    "accepted, explained": _checked(explain=True),
-    "accepted, snapshot": _checked(snapshot=True),
-    "accepted, snapshot, explained": _checked(snapshot=True, explain=True),
-    "refused": _checked(refused=True),
-    "refused, explained": _checked(refused=True, explain=True),
-    **{f"batch of {size}": _batch(size) for size in (1, 10, 100, 1000)},
+    "explained": _checked(explain=True),
+    "refused": Scenario(
+        f"{RULES}/CheckClaim",
+        check(ratio=REFUSED).SerializeToString,
+        _is_refusal,
+        code=REFUSED_CODE,
+        status=9,  # FAILED_PRECONDITION
+    ),
+    "batch of 100": _batch(100),
+    "batch of 1000": _batch(1000),
     "stream of 128": _stream(128),
-    "stream, ping-pong": _stream(1),
     "begin": Scenario("/liquidation.v1.ClaimService/BeginClaim", _begin, _is_begun, distinct=True),
 }
 
 
+def put_request() -> bytes:
+    """Puts the one liquidation that the checks are about."""
+    request = liquidation_service_pb2.PutLiquidationRequest(liquidation=liquidation(1))
+    return request.SerializeToString()
+
+
 def put_stored(address: str) -> None:
-    """Stores the liquidations that the checks are about."""
-    puts = [
-        liquidation_service_pb2.PutLiquidationRequest(liquidation=liquidation_of(number))
-        for number in range(1, STORED + 1)
-    ]
-    request = liquidation_service_pb2.BatchPutLiquidationsRequest(requests=puts)
+    """Stores the one liquidation that the checks are about."""
     with grpc.insecure_channel(address) as channel:
-        put_all: Any = channel.unary_unary(PUT)
-        try:
-            put_all(request.SerializeToString())
-        except grpc.RpcError as error:
-            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
-                raise
-            put: Any = channel.unary_unary("/liquidation.v1.LiquidationService/PutLiquidation")
-            for each in puts:
-                put(each.SerializeToString())
+        put: Any = channel.unary_unary(PUT)
+        put(put_request(), timeout=10)
 
 
 def verify(address: str, scenario: Scenario) -> None:
-    """Makes one call and looks at its answer, or at the details of its refusal."""
+    """Makes one call and looks at its answer, or at the details of its refusal.
+
+    Raises:
+        RuntimeError: it is not what the scenario says.
+    """
     with grpc.insecure_channel(address) as channel:
         if scenario.window:
-            stream: Any = channel.stream_stream(scenario.path)
-            answer = next(stream(iter([scenario.message(0)])))
+            call: Any = channel.stream_stream(scenario.path)
+            answer = next(call(iter([scenario.message()]), timeout=10))
         else:
             answer = _answer(channel.unary_unary(scenario.path), scenario)
     if not scenario.is_right(answer):
@@ -199,13 +196,12 @@ def verify(address: str, scenario: Scenario) -> None:
 
 def _answer(call: Any, scenario: Scenario) -> bytes:
     try:
-        answer: bytes = call(scenario.message(0), timeout=10)
+        answer: bytes = call(scenario.message(), timeout=10)
     except grpc.RpcError as error:
-        if not scenario.refused:
+        if not scenario.status:
             raise
-        trailing: Any = error.trailing_metadata()
-        details: bytes = dict(trailing)["grpc-status-details-bin"]
-        return details
-    if scenario.refused:
+        trailers: Any = error.trailing_metadata()
+        return bytes(dict(trailers)["grpc-status-details-bin"])
+    if scenario.status:
         raise RuntimeError(f"{scenario.path} accepted what has to be refused")
     return answer

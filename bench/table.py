@@ -12,9 +12,9 @@ from typing import Any, Final
 from bench.bars import Fact
 from bench.rounds import Cell, Group, Measured
 
-__all__ = ["as_json", "bars", "groups", "machine", "row"]
+__all__ = ["as_json", "bars", "groups", "head", "machine", "row"]
 
-# Each with the digits that are told of it.
+# Each with the digits that are shown of it.
 _FIGURES: Final = {"per_second": 0, "p50_us": 0, "p99_us": 0, "cpu_us": 0, "switches": 2}
 
 
@@ -23,7 +23,8 @@ def row(cells: Iterable[object]) -> str:
     return f"| {' | '.join(str(each) for each in cells)} |"
 
 
-def _head(*names: str) -> list[str]:
+def head(*names: str) -> list[str]:
+    """The head of a table."""
     return [row(names), "|" + "---|" * len(names)]
 
 
@@ -44,7 +45,7 @@ def machine() -> str:
 
 def bars(facts: Iterable[Fact]) -> list[str]:
     """The bars, and whether they are met."""
-    lines = _head("what", "against", "bar", "figure", "")
+    lines = head("what", "against", "bar", "figure", "")
     for fact in facts:
         bound = f"{'≤' if fact.at_most else '≥'} {fact.bound:g} {fact.unit}"
         met = "met" if fact.is_met else "not met"
@@ -55,7 +56,7 @@ def bars(facts: Iterable[Fact]) -> list[str]:
 
 def groups(measured: Measured) -> list[str]:
     """Every cell that was measured; in brackets its ratio to the first of its group."""
-    lines = _head(
+    lines = head(
         *("what", "shape", "server", "decisions/s", "p50 µs", "p99 µs", "CPU µs", "switches")
     )
     for group in measured.groups:
@@ -70,7 +71,7 @@ def _cell(group: Group, cell: Cell, against: Cell | None) -> str:
     for name, digits in _FIGURES.items():
         ratio = f" ({group.ratio(cell, against, name):.2f} ×)" if against else ""
         figures.append(f"{group.median(cell, name):.{digits}f}{ratio}")
-    return row((cell.scenario, cell.shape, cell.told, *figures))
+    return row((cell.scenario, cell.shape, cell.label, *figures))
 
 
 def as_json(measured: Measured, facts: Iterable[Fact]) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def as_json(measured: Measured, facts: Iterable[Fact]) -> dict[str, Any]:
             {
                 "scenario": cell.scenario,
                 "shape": str(cell.shape),
-                "server": cell.told,
+                "server": cell.label,
                 "rounds": [vars(each) for each in rounds],
             }
             for group in measured.groups

@@ -15,10 +15,9 @@ pytest_plugins = ["tests.postgres.plugin"]
 _LONG = {
     "test_against_oracle.py",
     "test_bench.py",
-    "test_calls.py",
     "test_failover.py",
-    "test_native.py",
     "test_rolling.py",
+    "test_run.py",
     "test_torture.py",
 }
 

@@ -124,3 +124,11 @@ def check(request: dict[str, Any]) -> rules_service_pb2.CheckClaimRequest:
 def snapshot(liquidation: dict[str, Any]) -> liquidation_pb2.Liquidation:
     """The message of a liquidation given as protobuf JSON."""
     return ParseDict(liquidation, liquidation_pb2.Liquidation())
+
+
+def slow_batch(items: int = 1000) -> bytes:
+    """A batch that takes far longer than the calls below wait for it; every item is refused."""
+    position = {"position_qty": "1.5", "mark_price": "2000"}
+    positions = [position | {"symbol": f"S{number}"} for number in range(100)]
+    request = check(low_request({"ratio_qty_request": "0.001"}, {"positions": positions}))
+    return rules_service_pb2.BatchCheckClaimsRequest(requests=[request] * items).SerializeToString()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractContextManager, asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,9 +26,9 @@ from liquidation.v1 import claim_service_pb2, errors_pb2, liquidation_service_pb
 from tests import samples
 from tests.logs.schema import problems_of_log
 
-__all__ = ["Refused", "Running", "details_of", "dial", "health", "held_up", "running"]
+__all__ = ["SERVICES", "Refused", "Running", "details_of", "dial", "health", "held_up", "running"]
 
-_SERVICES = {
+SERVICES = {
     service.name: service
     for file in (rules_service_pb2, liquidation_service_pb2, claim_service_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
@@ -100,7 +100,7 @@ class Running:
         """The response of `Service.Method`, or raises `Refused`."""
         response = await self.raw(name, request.SerializeToString(), timeout)
         service, method = name.split(".")
-        output = _SERVICES[service].methods_by_name[method].output_type
+        output = SERVICES[service].methods_by_name[method].output_type
         return message_factory.GetMessageClass(output).FromString(response)
 
     async def raw(self, name: str, request: bytes, timeout: float | None = 30) -> bytes:
@@ -177,6 +177,18 @@ async def held_up(server: Running) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def _in_a_thread(
+    sidecar: AbstractContextManager[serving.Sidecar],
+) -> AsyncIterator[serving.Sidecar]:
+    """Starts and drains a server on other threads: its callers are on this one's event loop."""
+    started = await asyncio.to_thread(sidecar.__enter__)
+    try:
+        yield started
+    finally:
+        await asyncio.to_thread(sidecar.__exit__, None, None, None)
+
+
+@asynccontextmanager
 async def running(
     directory: Path, policy: Policy | None = None, **told: Any
 ) -> AsyncIterator[Running]:
@@ -191,7 +203,7 @@ async def running(
     configuration = read_configuration(settings, lambda: datetime.now(UTC))
     if policy is not None:
         configuration = replace(configuration, policy=policy)
-    async with serving.sidecar(settings, configuration) as sidecar:
+    async with _in_a_thread(serving.sidecar(settings, configuration)) as sidecar:
         address = sidecar.addresses[0]
         async with dial(address) as channel:
             yield Running(address, channel, log_file)

@@ -25,15 +25,15 @@ def test_a_file_that_went_bad_before_the_server_served_is_told_once_when_it_does
     rules, log_file = tmp_path / "rules.toml", tmp_path / "log"
     rules.write_text('version = "1"\n')
     sink = LogSink(os.open(log_file, os.O_WRONLY | os.O_CREAT), lambda _: b"")
-    log = DecisionLog(sink, "p", 0, lambda: "now", Masking((), ""), Sampling())
-    changes = ReloadReporter(log, Instruments())
+    log = DecisionLog(sink, "p", 0, lambda: "now", lambda: 0, Masking((), ""), Sampling())
+    reporter = ReloadReporter(log, Instruments())
     settings = Settings(rules=rules)
-    in_force = LiveConfig(settings, read_configuration(settings, now), now, changes)
+    live = LiveConfig(settings, read_configuration(settings, now), now, reporter)
     rules.write_text("no rules")
 
-    in_force.reload()
-    changes.begin(in_force)
-    in_force.reload()
+    live.reload()
+    reporter.begin(live)
+    live.reload()
 
     assert sink.close(30) == 0
     lines: list[dict[str, Any]] = [json.loads(line) for line in log_file.read_text().splitlines()]

@@ -21,10 +21,10 @@ from liquidation.rules.model import ClaimState
 from liquidation.store.base import ClaimFilter, StateQuery, StoreUnavailableError
 from liquidation.store.locations import PostgresDatabase, parse_location
 from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, SchemaState, migrate
-from liquidation.store.postgres.store import PostgresStore
 from tests import deployments
 from tests.deployments import DEPLOY
 from tests.postgres.binaries import carried
+from tests.store.awaited import AwaitedStore, awaited_postgres
 from tests.store.claiming import begin, begin_request, granted
 from tests.store.snapshots import snapshot
 from tests.supply.locks import IMAGE, locked
@@ -138,7 +138,7 @@ async def ready(roles: Roles) -> Roles:
 
 
 async def test_the_role_of_the_service_does_all_that_the_service_does(ready: Roles) -> None:
-    store = await PostgresStore.open(ready.as_user(ready.service))
+    store = awaited_postgres(ready.as_user(ready.service))
     try:
         await store.put([snapshot(1), snapshot(2, account_id="account-2")])
         claim = granted(await begin(store, begin_request(snapshot=snapshot(1, revision=2))))
@@ -192,7 +192,7 @@ async def test_a_table_that_a_later_version_brings_is_the_services_to_use(ready:
         )
 
 
-async def _answers(store: PostgresStore) -> bool:
+async def _answers(store: AwaitedStore) -> bool:
     try:
         await store.probe()
     except StoreUnavailableError:
@@ -202,7 +202,7 @@ async def _answers(store: PostgresStore) -> bool:
 
 async def test_only_the_owner_makes_the_tables(roles: Roles) -> None:
     roles.run_script()
-    store = await PostgresStore.open(roles.as_user(roles.service), timeout_s=0.5)
+    store = awaited_postgres(roles.as_user(roles.service), timeout_s=0.5)
     try:
         with pytest.raises(StoreUnavailableError, match="run `liquidation db migrate`"):
             await store.probe()

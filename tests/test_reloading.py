@@ -1,15 +1,14 @@
 """Files that are read again: what is taken up and when, and what is told of it."""
 
-import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
-from liquidation.config.watched_file import WatchedFile, watch
+from liquidation.config.watched_file import WatchedFile
 
 NOBODY = 65534
 
@@ -23,25 +22,24 @@ class Numbers:
 
     def __init__(self, *paths: Path) -> None:
         self.told: list[tuple[str, str]] = []
-        self.changed = asyncio.Event()
         self.read = 0
         self.obstacle = ""
         self._paths = paths
         start = self._numbers()
         self.file = WatchedFile("numbers", paths, self._again, (BadNumberError,), start, self._tell)
-        self.looks(2)
+        self.polls(2)
         assert self.read == 1, "it is read once more than at the start, in case it changed since"
 
-    def looks(self, times: int) -> list[int]:
-        """What is in force after so many looks."""
+    def polls(self, times: int) -> list[int]:
+        """What is in force after so many polls."""
         for _ in range(times):
-            self.file.look()
+            self.file.poll()
         return self.file.current
 
     def reading(self, times: int) -> int:
-        """How often the files are read in so many looks."""
+        """How often the files are read in so many polls."""
         before = self.read
-        self.looks(times)
+        self.polls(times)
         return self.read - before
 
     def _again(self) -> list[int]:
@@ -58,9 +56,9 @@ class Numbers:
         except ValueError as error:
             raise BadNumberError("is no number") from error
 
-    def _tell(self, name: str, problem: str) -> None:
+    def _tell(self, name: str, problem: str, take: Callable[[], None]) -> None:
+        take()
         self.told.append((name, problem))
-        self.changed.set()
 
 
 TAKEN = ("numbers", "")
@@ -90,8 +88,8 @@ def replace(path: Path, text: str) -> None:
 def test_a_change_is_taken_up_once_the_file_stands_still(path: Path, numbers: Numbers) -> None:
     path.write_text("22")
 
-    assert numbers.looks(1) == [1]
-    assert numbers.looks(1) == [22]
+    assert numbers.polls(1) == [1]
+    assert numbers.polls(1) == [22]
     assert numbers.told == [TAKEN]
 
 
@@ -102,7 +100,7 @@ def test_a_file_that_is_being_written_is_not_read(path: Path, numbers: Numbers) 
         assert numbers.reading(1) == 0
     assert numbers.file.current == [1]
 
-    assert numbers.looks(1) == [122222]
+    assert numbers.polls(1) == [122222]
     assert numbers.told == [TAKEN]
 
 
@@ -113,7 +111,7 @@ def test_a_file_of_the_same_length_that_is_renamed_into_place_is_seen(
     replace(path, "2")
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
-    assert numbers.looks(2) == [2]
+    assert numbers.polls(2) == [2]
     assert numbers.told == [TAKEN]
 
 
@@ -138,8 +136,8 @@ def test_a_directory_that_is_swapped_behind_links_is_seen_at_once_for_all_its_fi
 
     mount(2)
 
-    assert numbers.looks(1) == [1, 1]
-    assert numbers.looks(1) == [2, 2]
+    assert numbers.polls(1) == [1, 1]
+    assert numbers.polls(1) == [2, 2]
     assert numbers.told == [TAKEN]
 
 
@@ -151,35 +149,35 @@ def test_of_several_files_a_change_of_one_is_enough(tmp_path: Path) -> None:
 
     paths[1].write_text("33")
 
-    assert numbers.looks(2) == [1, 33]
+    assert numbers.polls(2) == [1, 33]
 
 
 def test_a_file_that_vanishes_leaves_what_it_said_in_force(path: Path, numbers: Numbers) -> None:
     path.unlink()
 
-    assert numbers.looks(2) == [1]
+    assert numbers.polls(2) == [1]
     assert numbers.file.problem == "cannot be read: No such file or directory"
-    numbers.looks(5)
+    numbers.polls(5)
     assert numbers.told == [MISSING]
 
 
 def test_a_file_that_comes_back_as_it_was_is_sound_again(path: Path, numbers: Numbers) -> None:
     path.unlink()
-    numbers.looks(2)
+    numbers.polls(2)
 
     path.write_text("1")
 
-    assert numbers.looks(2) == [1]
+    assert numbers.polls(2) == [1]
     assert (numbers.file.problem, numbers.told) == ("", [MISSING, TAKEN])
 
 
-def test_a_file_that_was_away_between_two_looks_alone_is_no_problem(
+def test_a_file_that_was_away_between_two_polls_alone_is_no_problem(
     path: Path, numbers: Numbers
 ) -> None:
     path.unlink()
-    numbers.looks(1)
+    numbers.polls(1)
     path.write_text("1")
-    numbers.looks(3)
+    numbers.polls(3)
 
     assert numbers.told == []
 
@@ -206,11 +204,11 @@ def test_a_file_that_may_not_be_read_is_taken_up_once_it_may(path: Path) -> None
 
         path.write_text("22")
         path.chmod(0)
-        assert numbers.looks(2) == [1]
+        assert numbers.polls(2) == [1]
         assert numbers.file.problem == "cannot be read: Permission denied"
 
         path.chmod(0o400)
-        assert numbers.looks(2) == [22]
+        assert numbers.polls(2) == [22]
         assert numbers.told == [("numbers", "cannot be read: Permission denied"), TAKEN]
 
 
@@ -220,11 +218,11 @@ def test_what_could_not_be_taken_is_tried_again_although_the_file_is_as_it_was(
     """As a certificate that is not valid yet, or a process that has too many files open."""
     numbers.obstacle = "is not valid yet"
     path.write_text("22")
-    assert numbers.looks(5) == [1]
+    assert numbers.polls(5) == [1]
 
     numbers.obstacle = ""
 
-    assert numbers.looks(1) == [22]
+    assert numbers.polls(1) == [22]
     assert numbers.told == [("numbers", "is not valid yet"), TAKEN]
 
 
@@ -233,22 +231,20 @@ def test_a_bad_file_changes_nothing_and_is_told_and_a_good_one_ends_that(
 ) -> None:
     path.write_text("two")
 
-    assert numbers.looks(2) == [1]
+    assert numbers.polls(2) == [1]
     assert numbers.file.problem == "is no number"
     path.write_text("22")
-    assert numbers.looks(1) == [1]
+    assert numbers.polls(1) == [1]
     assert numbers.file.problem == "is no number"
-    assert numbers.looks(1) == [22]
+    assert numbers.polls(1) == [22]
     assert numbers.file.problem == ""
     assert numbers.told == [NO_NUMBER, TAKEN]
 
 
-def test_each_change_is_told_once_however_often_it_is_looked_at(
-    path: Path, numbers: Numbers
-) -> None:
+def test_each_change_is_told_once_however_often_it_is_polled(path: Path, numbers: Numbers) -> None:
     for text in ("22", "two", "three", "333"):
         replace(path, text)
-        numbers.looks(10)
+        numbers.polls(10)
 
     # The second of the bad ones is no other problem.
     assert numbers.told == [TAKEN, NO_NUMBER, TAKEN]
@@ -273,7 +269,7 @@ def test_a_reload_takes_a_change_at_once_and_tells_it_once(path: Path, numbers: 
     numbers.file.reload()
 
     assert numbers.file.current == [22]
-    numbers.looks(3)
+    numbers.polls(3)
     numbers.file.reload()
     assert numbers.told == [TAKEN]
 
@@ -293,7 +289,9 @@ def test_a_fault_in_reading_is_no_problem_of_the_file_and_keeps_what_is_in_force
         raise ZeroDivisionError
 
     told: list[str] = []
-    file = WatchedFile("n", [path], broken, (BadNumberError,), 1, lambda name, _: told.append(name))
+    file = WatchedFile(
+        "n", [path], broken, (BadNumberError,), 1, lambda name, *_: told.append(name)
+    )
 
     with pytest.raises(ZeroDivisionError):
         file.reload()
@@ -301,44 +299,31 @@ def test_a_fault_in_reading_is_no_problem_of_the_file_and_keeps_what_is_in_force
     assert (file.current, file.problem, told) == (1, "", [])
 
 
-async def test_watched_files_are_taken_up_by_themselves(path: Path, numbers: Numbers) -> None:
-    watching = asyncio.create_task(watch([numbers.file], _unexpected))
+def test_whoever_hears_of_what_was_read_may_bring_it_into_force(path: Path) -> None:
+    seen: list[int] = []
 
-    replace(path, "22")
-    await numbers.changed.wait()
+    def reload(_: str, __: str, take: Callable[[], None]) -> None:
+        seen.append(file.current)
+        take()
+        seen.append(file.current)
 
-    assert numbers.file.current == [22]
-    watching.cancel()
+    file = WatchedFile("n", [path], lambda: int(path.read_text()), (BadNumberError,), 1, reload)
+    path.write_text("22")
 
+    file.reload()
 
-async def test_a_fault_with_one_file_is_told_and_the_others_are_still_watched(
-    path: Path, numbers: Numbers
-) -> None:
-    class Broken:
-        name = "broken"
-        problem = ""
-        paths: tuple[Path, ...] = ()
-
-        def look(self) -> None:
-            raise ZeroDivisionError
-
-        def reload(self) -> None:
-            raise NotImplementedError
-
-    faults: list[Exception] = []
-    watching = asyncio.create_task(watch([Broken(), numbers.file], faults.append))
-
-    replace(path, "22")
-    await numbers.changed.wait()
-
-    assert numbers.file.current == [22]
-    assert {type(fault) for fault in faults} == {ZeroDivisionError}
-    watching.cancel()
+    assert seen == [1, 22]
+    assert file.current == 22
 
 
-async def test_without_files_there_is_nothing_to_watch() -> None:
-    await watch([], _unexpected)
+def test_what_is_read_is_in_force_even_if_it_cannot_be_reported(path: Path) -> None:
+    def fail(_: str, __: str, ___: Callable[[], None]) -> None:
+        raise ZeroDivisionError
 
+    file = WatchedFile("n", [path], lambda: int(path.read_text()), (BadNumberError,), 1, fail)
+    path.write_text("22")
 
-def _unexpected(error: Exception) -> None:
-    raise AssertionError from error
+    with pytest.raises(ZeroDivisionError):
+        file.reload()
+
+    assert file.current == 22

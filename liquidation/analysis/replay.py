@@ -16,9 +16,8 @@ from liquidation.analysis.report import amount_of, is_decision, text_of
 from liquidation.analysis.request_of import Inputs, NotReplayableError, decision_inputs
 from liquidation.analysis.tallies import Names
 from liquidation.rules.checks import slot_taken
-from liquidation.rules.evaluate import decide
 from liquidation.rules.model import Decision
-from liquidation.rules.numbers import EXACT, ZERO, Ratio, plain
+from liquidation.rules.numbers import EXACT, ZERO, plain
 from liquidation.rules.policy import RULE_NAMES, Policy, PolicyError, policy_from_record
 
 __all__ = ["Difference", "Direction", "Flip", "Replay", "RulesInForce", "told"]
@@ -175,8 +174,8 @@ class Replay:
             version = text_of(entry.fields, "rules_version")
             self._fail(entry, "its rules are not known", f"version {version!r:.80}")
             return
-        verdict = _decided(entry.fields, inputs, policy)
-        now = told(verdict) | _asked(inputs, verdict)
+        decision = _decided(entry.fields, inputs, policy)
+        now = told(decision) | _asked(inputs, decision)
         differences = list(_differences(entry, now))
         if not differences:
             self.agreed += 1
@@ -213,38 +212,38 @@ class Replay:
             self.failures.append(f"{entry.source}: {reason}: {problem}")
 
 
-def told(verdict: Decision) -> dict[str, Any]:
-    """What a log line says of a verdict."""
-    refusal = verdict.refusal
+def told(decision: Decision) -> dict[str, Any]:
+    """What a log line says of a decision."""
+    refusal = decision.refusal
     line: dict[str, Any] = {
         "outcome": "accepted" if refusal is None else "refused",
         "code": 0 if refusal is None else refusal.row.code,
         "name": "" if refusal is None else refusal.row.kind.name,
         "message": "" if refusal is None else refusal.message,
         "rule": "" if refusal is None else refusal.rule,
-        "total_notional": _number(verdict.total_notional),
-        "least_req_ratio": _number(verdict.least_req_ratio),
-        "margin_ratio": _number(verdict.margin_ratio),
-        "maintenance_margin_ratio": _number(verdict.maintenance_margin_ratio),
-        "revision": verdict.liquidation_revision,
+        "total_notional": decision.total_notional,
+        "least_req_ratio": decision.least_req_ratio,
+        "margin_ratio": decision.margin_ratio,
+        "maintenance_margin_ratio": decision.maintenance_margin_ratio,
+        "revision": decision.liquidation_revision,
     }
-    if verdict.shadow:
+    if decision.shadow:
         line["shadow"] = [
             {"rule": each.rule, "code": each.row.code, "message": each.message}
-            for each in verdict.shadow
+            for each in decision.shadow
         ]
     return line
 
 
-def _asked(inputs: Inputs, verdict: Decision) -> dict[str, Any]:
+def _asked(inputs: Inputs, decision: Decision) -> dict[str, Any]:
     """What a log line says of a request that could be read."""
-    terms, snapshot = inputs.intake.terms, inputs.intake.snapshot
+    terms, snapshot = inputs.request.terms, inputs.request.snapshot
     if terms is None:
         return {}
     ratio = terms.ratio_qty_request
     return {
         "liquidation_id": terms.liquidation_id,
-        "account_id": verdict.account_id or ("" if snapshot is None else snapshot.account_id),
+        "account_id": decision.account_id or ("" if snapshot is None else snapshot.account_id),
         "liquidator_id": terms.liquidator_id,
         "ratio_qty_request": "" if ratio is None else plain(ratio),
         "extra_liquidation_ratio": plain(terms.extra_liquidation_ratio),
@@ -252,13 +251,13 @@ def _asked(inputs: Inputs, verdict: Decision) -> dict[str, Any]:
 
 
 def _decided(fields: Mapping[str, Any], inputs: Inputs, policy: Policy) -> Decision:
-    verdict = decide(inputs.case(policy))
+    decision = inputs.decide(policy)
     state = inputs.state
     held = state is not None and state.active_claim is not None
-    if fields.get("event") == "claim" and verdict.accepted and held:
+    if fields.get("event") == "claim" and decision.accepted and held:
         # Rule 8 is not enforced; the store's one slot an account is, always.
-        verdict = replace(verdict, refusal=slot_taken(state))
-    return verdict
+        decision = replace(decision, refusal=slot_taken(state))
+    return decision
 
 
 def _differences(entry: Entry, now: Mapping[str, Any]) -> Iterable[Difference]:
@@ -310,7 +309,3 @@ def _flip(entry: Entry, notional: Decimal, before: int, now: Mapping[str, Any]) 
 
 def _whole(value: object) -> int:
     return value if isinstance(value, int) and -10_000 < value <= 0 else -1000
-
-
-def _number(number: Ratio | None) -> str:
-    return "" if number is None else plain(number)

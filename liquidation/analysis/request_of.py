@@ -1,27 +1,29 @@
 """What a line was decided from, read back from its `request`, so that it can be decided again.
 
-`request` is protobuf JSON, of a request that was read and of one that was not well formed alike,
-so one reading does for both: to the texts of a request, and on with `rules.intake`.
+`request` is protobuf JSON, of a request that was parsed and of one that was not well formed alike,
+so it becomes the message that came, and goes on with the parser of the service.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any
 
-from liquidation.rules.evaluate import assemble
-from liquidation.rules.intake import Intake, read_request
+from liquidation.rules.evaluate import evaluate
 from liquidation.rules.leases import request_violations
-from liquidation.rules.model import ActiveClaim, RuleInput, StoredState
+from liquidation.rules.model import (
+    ActiveClaim,
+    ClaimRequest,
+    Decision,
+    FieldViolation,
+    StoredState,
+)
+from liquidation.rules.parse import parse_request
 from liquidation.rules.policy import RULE_NAMES, Policy
 from liquidation.rules.record import liquidation_from_record
-from liquidation.rules.texts import LiquidatorText, RequestText, SnapshotText
+from liquidation.v1.rules_service_pb2 import CheckClaimRequest
 
 __all__ = ["Inputs", "NotReplayableError", "decision_inputs"]
-
-_TIERS: Final = {"TIER_UNSPECIFIED": 0, "TIER_LOW": 1, "TIER_HIGH": 2}
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class NotReplayableError(ValueError):
@@ -30,15 +32,14 @@ class NotReplayableError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """All that a verdict was made from, but for the rules. `state` is None: not asked for."""
+    """All that a decision was made from, but for the rules. `state` is None: not asked for."""
 
-    intake: Intake
+    request: ClaimRequest
     state: StoredState | None
-    unknown_fields: tuple[str, ...] = ()
 
-    def case(self, policy: Policy) -> RuleInput:
-        """The case for `rules.evaluate.decide` under these rules."""
-        return assemble(policy, self.intake, self.state, self.unknown_fields)
+    def decide(self, policy: Policy, *, explain: bool = False) -> Decision:
+        """The decision under these rules."""
+        return evaluate(policy, replace(self.request, explain=explain), self.state)
 
 
 def decision_inputs(fields: Mapping[str, Any]) -> Inputs:
@@ -77,18 +78,33 @@ def _require_decision(fields: Mapping[str, Any]) -> None:
 
 
 def _inputs(fields: Mapping[str, Any], request: Mapping[str, Any]) -> Inputs:
-    intake = read_request(_request_text(request))
+    own: tuple[FieldViolation, ...] = ()
     if fields["event"] == "claim":
-        lease = _lease(request.get("lease_ttl"))
-        own = request_violations(fields["request_id"], lease)
-        if own:
-            intake = Intake(violations=(*own, *intake.violations))
+        own = request_violations(_text(fields["request_id"]), _lease(request.get("lease_ttl")))
     unknown = tuple(_text(path) for path in request.get("unknown_fields", ()))
+    parsed = parse_request(_message(request), unknown, own)
     state = request.get("state")
-    return Inputs(intake, None if state is None else _standing(state), unknown)
+    return Inputs(parsed, None if state is None else _state(state))
 
 
-def _standing(state: Mapping[str, Any]) -> StoredState:
+def _message(request: Mapping[str, Any]) -> CheckClaimRequest:
+    """The request as the message that came; JSON has 64-bit numbers and times as texts."""
+    terms = dict(request.get("terms", {}))
+    if "liquidation_id" in terms:
+        terms["liquidation_id"] = int(terms["liquidation_id"])
+    message = CheckClaimRequest(terms=terms, liquidator=request.get("liquidator"))
+    if request.get("liquidation") is not None:
+        snapshot = dict(request["liquidation"])
+        time = snapshot.pop("snapshot_time", None)
+        for name in {"liquidation_id", "revision"} & snapshot.keys():
+            snapshot[name] = int(snapshot[name])
+        message.liquidation.CopyFrom(type(message.liquidation)(**snapshot))
+        if time is not None:
+            message.liquidation.snapshot_time.FromJsonString(time)
+    return message
+
+
+def _state(state: Mapping[str, Any]) -> StoredState:
     stored, active = state.get("liquidation"), state.get("active_claim")
     completed = state.get("last_completed_revision")
     claim = None
@@ -103,140 +119,10 @@ def _standing(state: Mapping[str, Any]) -> StoredState:
     )
 
 
-@dataclass(slots=True)
-class _Position:
-    symbol: str
-    position_qty: str
-    mark_price: str
-
-
-@dataclass(slots=True)
-class _MarginPosition(_Position):
-    base_mmr: str
-    base_imr: str
-    imr_factor: str
-
-
-@dataclass(slots=True)
-class _Account:
-    collateral_value: str
-    max_leverage: str
-    positions: Sequence[_MarginPosition]
-
-
-@dataclass(slots=True)
-class _Snapshot:
-    liquidation_id: int
-    account_id: str
-    margin_ratio: str
-    maintenance_margin_ratio: str
-    revision: int
-    tier: int
-    positions: Sequence[_Position]
-
-
-@dataclass(slots=True)
-class _SymbolRatio:
-    symbol: str
-    ratio_qty_request: str
-
-
-@dataclass(slots=True)
-class _Terms:
-    liquidation_id: int = 0
-    liquidator_id: str = ""
-    ratio_qty_request: str = ""
-    extra_liquidation_ratio: str = ""
-    symbols: Sequence[_SymbolRatio] = ()
-    limit_price: Mapping[str, str] = field(default_factory=dict)
-
-
-def _request_text(request: Mapping[str, Any]) -> RequestText:
-    liquidation, liquidator = request.get("liquidation"), request.get("liquidator")
-    return RequestText(
-        _terms(request.get("terms", {})),
-        None if liquidation is None else _snapshot(liquidation),
-        None if liquidator is None else _liquidator(liquidator),
-    )
-
-
-def _terms(record: Mapping[str, Any]) -> _Terms:
-    return _Terms(
-        int(record.get("liquidation_id", 0)),
-        _at(record, "liquidator_id"),
-        _at(record, "ratio_qty_request"),
-        _at(record, "extra_liquidation_ratio"),
-        [
-            _SymbolRatio(_at(each, "symbol"), _at(each, "ratio_qty_request"))
-            for each in record.get("symbols", ())
-        ],
-        {symbol: _text(price) for symbol, price in record.get("limit_price", {}).items()},
-    )
-
-
-def _snapshot(record: Mapping[str, Any]) -> SnapshotText:
-    tier = record.get("tier", 0)
-    fields = _Snapshot(
-        int(record.get("liquidation_id", 0)),
-        _at(record, "account_id"),
-        _at(record, "margin_ratio"),
-        _at(record, "maintenance_margin_ratio"),
-        int(record.get("revision", 0)),
-        # A number is a tier that the API does not know.
-        tier if isinstance(tier, int) else _TIERS[tier],
-        [_Position(*_position(each)) for each in record.get("positions", ())],
-    )
-    account, time = record.get("account"), record.get("snapshot_time")
-    return SnapshotText(
-        fields,
-        None if account is None else _account(account),
-        None if time is None else _time(time),
-    )
-
-
-def _liquidator(record: Mapping[str, Any]) -> LiquidatorText:
-    account = record.get("account")
-    return LiquidatorText(
-        _at(record, "liquidator_id"), None if account is None else _account(account)
-    )
-
-
-def _account(record: Mapping[str, Any]) -> _Account:
-    return _Account(
-        _at(record, "collateral_value"),
-        _at(record, "max_leverage"),
-        [
-            _MarginPosition(
-                *_position(each),
-                _at(each, "base_mmr"),
-                _at(each, "base_imr"),
-                _at(each, "imr_factor"),
-            )
-            for each in record.get("positions", ())
-        ],
-    )
-
-
-def _position(record: Mapping[str, Any]) -> tuple[str, str, str]:
-    return _at(record, "symbol"), _at(record, "position_qty"), _at(record, "mark_price")
-
-
-def _at(record: Mapping[str, Any], key: str) -> str:
-    """A text; what protobuf JSON leaves out is ""."""
-    return _text(record.get(key, ""))
-
-
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r:.80} is not a text")
     return value
-
-
-def _time(text: str) -> tuple[int, int]:
-    """Seconds and nanoseconds since the epoch; a datetime alone would keep microseconds."""
-    moment, _, decimals = text.removesuffix("Z").partition(".")
-    since = datetime.fromisoformat(moment).replace(tzinfo=UTC) - _EPOCH
-    return since.days * 86400 + since.seconds, int((decimals or "0").ljust(9, "0"))
 
 
 def _lease(text: str | None) -> tuple[int, int] | None:

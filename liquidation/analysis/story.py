@@ -7,9 +7,8 @@ from typing import Any, Final
 
 from liquidation.analysis.reader import Entry
 from liquidation.analysis.request_of import NotReplayableError, decision_inputs
-from liquidation.rules.evaluate import decide
 from liquidation.rules.model import Decision, RuleInput
-from liquidation.rules.numbers import EXACT, ONE, plain, product
+from liquidation.rules.numbers import EXACT, ONE, product
 from liquidation.rules.policy import Policy, PolicyError, policy_from_record
 
 __all__ = ["ClaimTrail", "DecisionTrail", "Distance", "Explained", "find_story"]
@@ -75,23 +74,23 @@ class Explained:
     """A decision made again: under which rules, what came of it, and what differs from the line."""
 
     rules_from: str
-    case: RuleInput
-    verdict: Decision
+    given: RuleInput
+    decision: Decision
     differs: tuple[str, ...]
 
     def distances(self) -> list[Distance]:
         """One on tier LOW, one a requested symbol on tier HIGH; none where nothing is asked."""
-        liquidation, demands = self.case.liquidation, self.case.demands
-        if liquidation is None or demands is None:
+        liquidation, checks = self.given.liquidation, self.given.checks
+        if liquidation is None or checks is None:
             return []
-        least = self.case.policy.min_claim_notional[liquidation.tier]
+        least = self.given.policy.min_claim_notional[liquidation.tier]
         found = []
-        for demand in demands:
-            if demand.ratio is not None:
-                takes = product(demand.ratio, demand.notional)
+        for check in checks:
+            if check.ratio is not None:
+                takes = product(check.ratio, check.notional)
                 over = EXACT.subtract(takes, least)
                 found.append(
-                    Distance(demand.symbol, demand.ratio, demand.notional, takes, least, over)
+                    Distance(check.symbol, check.ratio, check.notional, takes, least, over)
                 )
         return found
 
@@ -195,23 +194,23 @@ def _explained(fields: Mapping[str, Any], rules: _Rules) -> tuple[Explained | No
         policy, rules_from = rules.of(fields)
     except NotReplayableError as error:
         return None, str(error)
-    case = inputs.case(policy)
-    verdict = decide(case, explain=True)
-    found = _compared(verdict)
+    decision = inputs.decide(policy, explain=True)
+    assert decision.given is not None, "the rules made it"
+    found = _compared(decision)
     differs = tuple(key for key in _COMPARED if found[key] != fields.get(key))
-    return Explained(rules_from, case, verdict, differs), ""
+    return Explained(rules_from, decision.given, decision, differs), ""
 
 
-def _compared(verdict: Decision) -> dict[str, Any]:
-    """What a line would say of a verdict."""
-    refusal, total, least = verdict.refusal, verdict.total_notional, verdict.least_req_ratio
+def _compared(decision: Decision) -> dict[str, Any]:
+    """What a line would say of a decision."""
+    refusal = decision.refusal
     return {
         "code": 0 if refusal is None else refusal.row.code,
         "rule": "" if refusal is None else refusal.rule,
         "message": "" if refusal is None else refusal.message,
-        "total_notional": "" if total is None else plain(total),
-        "least_req_ratio": "" if least is None else plain(least),
-        "revision": verdict.liquidation_revision,
+        "total_notional": decision.total_notional,
+        "least_req_ratio": decision.least_req_ratio,
+        "revision": decision.liquidation_revision,
     }
 
 

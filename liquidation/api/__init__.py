@@ -1,1 +1,1 @@
-"""The gRPC face: thin servicers that turn messages into values and back."""
+"""One handler for each RPC: admit, parse, stored state, rules, one line, reply."""

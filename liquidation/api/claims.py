@@ -1,176 +1,195 @@
-"""The use cases of claims that were granted: renew, complete, cancel = read → store → log.
+"""ClaimService: holds the in-progress state. Claims are granted by `begin`, and changed here.
 
 The store holds the promises; `rules.leases` says what is refused and why. Every call that asks for
-a change leaves one `claim` line, and so does every lease that runs out.
+a change writes one `claim` line, and so does every lease that runs out.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Final
 
-from liquidation.api.failures import FAULT
-from liquidation.api.register import RefusedError, page_rows, refused_field, require_id
-from liquidation.decisionlog.entry import Call, change_fields, claim_fields
+from google.protobuf.message import Message
+
+from liquidation.api.begin import BeginHandler, lease_of
+from liquidation.api.calls import Chunks, PlainCalls, ask, chunked
+from liquidation.api.convert import fill_claim, fill_event
+from liquidation.api.failures import FAULT, RefusedError, refused_field, require_id
+from liquidation.api.pages import key_of, page_rows, page_token
+from liquidation.auth.keys import Permission
+from liquidation.decisionlog.entry import CallInfo
 from liquidation.decisionlog.writer import DecisionLog
 from liquidation.rules import leases
-from liquidation.rules.intake import MAX_ID
-from liquidation.rules.model import Claim, ClaimEvent, ClaimState, FieldViolation, Refusal
+from liquidation.rules.model import Claim, ClaimState, FieldViolation, Refusal
+from liquidation.rules.parse import MAX_ID
 from liquidation.rules.policy import ActivePolicy
 from liquidation.rules.record import Record
-from liquidation.store.base import ChangeResult, ClaimFilter, ClaimPage, Store
+from liquidation.store.base import ChangeResult, ClaimFilter, ClaimRecord, Done, Store
+from liquidation.transport.base import Call, Handler, Unary
+from liquidation.v1 import claim_service_pb2 as pb
 
-__all__ = ["Claims"]
+__all__ = ["ClaimHandlers"]
 
 # Characters of a reason that is kept; inclusive.
 _MAX_REASON: Final = 256
-# Claims that one round of the background takes.
-_ROUND: Final = 500
+_STATES: Final = {state.value: state for state in ClaimState}
+
+_Change = pb.RenewClaimRequest | pb.CompleteClaimRequest | pb.CancelClaimRequest
 
 
-class Claims:
-    """What is in progress, from its grant to its end, and every change of it told."""
+class ClaimHandlers:
+    """The handlers of ClaimService."""
 
     def __init__(
         self,
         store: Store,
         rules: Callable[[], ActivePolicy],
         log: DecisionLog,
+        calls: PlainCalls,
         new_id: Callable[[], str],
-        monotonic_ns: Callable[[], int],
+        begin: BeginHandler,
     ) -> None:
         self._store = store
         self._rules = rules
         self._log = log
         self._new_id = new_id
-        self._monotonic_ns = monotonic_ns
+        self.handlers: Mapping[str, Handler] = {
+            "BeginClaim": Unary(begin.handle),
+            "RenewClaim": calls.unary(
+                "RenewClaim", pb.RenewClaimRequest, self._renew, self._refused("renew")
+            ),
+            "CompleteClaim": calls.unary(
+                "CompleteClaim", pb.CompleteClaimRequest, self._complete, self._refused("complete")
+            ),
+            "CancelClaim": calls.unary(
+                "CancelClaim",
+                pb.CancelClaimRequest,
+                self._cancel,
+                self._refused("cancel"),
+                lambda request: Permission.CLAIMS_FORCE if request.force else None,
+            ),
+            "GetClaim": calls.unary("GetClaim", pb.GetClaimRequest, self._get),
+            "ListClaims": calls.unary("ListClaims", pb.ListClaimsRequest, self._list),
+        }
 
-    async def renew(
-        self, claim_id: str, token: int, lease: tuple[int, int] | None, call: Call
-    ) -> Claim:
-        """Lets an active claim run on from now.
-
-        Raises:
-            RefusedError: -1005, -1006 or -1202.
-            StoreUnavailableError: the store did not answer.
-        """
+    def _renew(self, request: pb.RenewClaimRequest, info: CallInfo, call: Call) -> Chunks[Message]:
+        claim_id, token, lease = request.claim_id, request.fencing_token, lease_of(request)
         require_id(claim_id, "claim_id", *leases.lease_violations(lease))
         lease_us = leases.lease_us(lease, self._rules().policy.claims.default_lease_ttl_s)
-        changed = await self._store.renew(claim_id, token, lease_us)
+        result = yield from ask(call, partial(self._store.renew, claim_id, token, lease_us))
         asked = {"claim_id": claim_id, "fencing_token": str(token), "lease_us": lease_us}
-        return self._changed("renew", changed, claim_id, token, ClaimState.ACTIVE, asked, call)
+        response = pb.RenewClaimResponse()
+        claim = self._changed("renew", result, token, ClaimState.ACTIVE, asked, info)
+        fill_claim(response.claim, claim)
+        return response
 
-    async def complete(self, claim_id: str, token: int, call: Call) -> Claim:
-        """Ends a claim whose positions were transferred; raises as `renew`."""
+    def _complete(
+        self, request: pb.CompleteClaimRequest, info: CallInfo, call: Call
+    ) -> Chunks[Message]:
+        claim_id, token = request.claim_id, request.fencing_token
         require_id(claim_id, "claim_id")
-        changed = await self._store.end(claim_id, token, ClaimState.COMPLETED, "")
+        end = partial(self._store.end, claim_id, token, ClaimState.COMPLETED, "")
+        result = yield from ask(call, end)
         asked = {"claim_id": claim_id, "fencing_token": str(token)}
-        return self._changed(
-            "complete", changed, claim_id, token, ClaimState.COMPLETED, asked, call
-        )
+        response = pb.CompleteClaimResponse()
+        claim = self._changed("complete", result, token, ClaimState.COMPLETED, asked, info)
+        fill_claim(response.claim, claim)
+        return response
 
-    async def cancel(
-        self, claim_id: str, token: int, reason: str, *, force: bool, call: Call
-    ) -> Claim:
-        """Ends a claim whose positions were not transferred; raises as `renew`.
-
-        `force` is an operator's: it needs no token.
-        """
+    def _cancel(
+        self, request: pb.CancelClaimRequest, info: CallInfo, call: Call
+    ) -> Chunks[Message]:
+        claim_id, token, reason = request.claim_id, request.fencing_token, request.reason
         require_id(claim_id, "claim_id", *_reason_violations(reason))
-        expected = None if force else token
-        changed = await self._store.end(claim_id, expected, ClaimState.CANCELLED, reason)
+        # An operator needs no token.
+        expected = None if request.force else token
+        end = partial(self._store.end, claim_id, expected, ClaimState.CANCELLED, reason)
+        result = yield from ask(call, end)
         asked = {
             "claim_id": claim_id,
             "fencing_token": str(token),
             "reason": reason,
-            "force": force,
+            "force": request.force,
         }
-        return self._changed(
-            "cancel", changed, claim_id, expected, ClaimState.CANCELLED, asked, call
-        )
+        response = pb.CancelClaimResponse()
+        claim = self._changed("cancel", result, expected, ClaimState.CANCELLED, asked, info)
+        fill_claim(response.claim, claim)
+        return response
 
-    async def get(self, claim_id: str, request_id: str) -> tuple[Claim, Sequence[ClaimEvent]]:
-        """A claim by exactly one of its ids, and its history.
-
-        Raises:
-            RefusedError: -1005, or -1006 where there is no such claim.
-            StoreUnavailableError: the store did not answer.
-        """
+    def _get(self, request: pb.GetClaimRequest, _: CallInfo, call: Call) -> Chunks[Message]:
+        claim_id, request_id = request.claim_id, request.request_id
         if bool(claim_id) is bool(request_id):
             raise refused_field("claim_id", "must be given, or request_id, and not both")
         field, value = ("claim_id", claim_id) if claim_id else ("request_id", request_id)
         require_id(value, field)
-        claim = await self._store.claim(claim_id=claim_id, request_id=request_id)
-        if claim is None:
+
+        def find(done: Done[ClaimRecord | None]) -> None:
+            self._store.claim(claim_id=claim_id, request_id=request_id, done=done)
+
+        record = yield from ask(call, find)
+        if record is None:
             raise RefusedError(leases.claim_not_found(field, value))
-        return claim, await self._store.history(claim.claim_id)
+        response = pb.GetClaimResponse()
+        fill_claim(response.claim, record.claim)
+        for event in record.history:
+            fill_event(response.history.add(), event)
+        return response
 
-    async def page(self, wanted: ClaimFilter, below: int | None, size: int) -> ClaimPage:
-        """Claims, newest first; raises as `Register.page`."""
-        if wanted.liquidation_id < 0:
+    def _list(self, request: pb.ListClaimsRequest, _: CallInfo, call: Call) -> Chunks[Message]:
+        state = _STATES.get(request.state)
+        if state is None and request.state != pb.CLAIM_STATE_UNSPECIFIED:
+            raise refused_field("state", "is not a known state")
+        below = key_of(request.page_token, "below") if request.page_token else None
+        if request.liquidation_id < 0:
             raise refused_field("liquidation_id", "must be zero or more")
-        if wanted.account_id:
-            require_id(wanted.account_id, "account_id")
-        return await self._store.claims(wanted, below, page_rows(size))
-
-    async def settle(self) -> None:
-        """One round of the background: leases that ran out are told, old claims are forgotten.
-
-        Raises:
-            StoreUnavailableError: the store did not answer.
-        """
-        for claim in await self._store.expire(_ROUND):
-            self.tell_expired(claim)
-        retention_us = self._rules().policy.claims.retention_s * 1_000_000
-        while await self._store.purge(retention_us, _ROUND) == _ROUND:
-            continue
-
-    def refused_change(
-        self, change: str, claim_id: str, refusal: Refusal, decision_id: str, call: Call
-    ) -> None:
-        """Leaves the line of a change that was refused before a claim was found."""
-        asked = {"claim_id": claim_id[:MAX_ID]}
-        self._log_change(change, refusal, None, asked, call, decision_id)
+        if request.account_id:
+            require_id(request.account_id, "account_id")
+        wanted = ClaimFilter(request.account_id, request.liquidation_id, state)
+        rows = page_rows(request.page_size)
+        page = yield from ask(call, partial(self._store.claims, wanted, below, rows))
+        response = pb.ListClaimsResponse(next_page_token=page_token("below", page.next_below))
+        yield from chunked(
+            iter(page.claims),
+            lambda claim: fill_claim(response.claims.add(), claim),
+            lambda claim: len(claim.positions),
+        )
+        return response
 
     def _changed(
         self,
         change: str,
-        changed: ChangeResult,
-        claim_id: str,
+        result: ChangeResult,
         token: int | None,
         wanted: ClaimState,
         asked: Record,
-        call: Call,
+        info: CallInfo,
     ) -> Claim:
+        """The claim as it stands after a change, once its line is written.
+
+        Raises:
+            RefusedError: -1006 or -1202.
+        """
         refusal = None
-        if not changed.applied:
-            refusal = leases.refused_change(changed.claim, claim_id, token, wanted)
+        if not result.applied:
+            refusal = leases.refused_change(result.claim, asked["claim_id"], token, wanted)
         # What was done before is told as known: nothing was changed by this call.
-        known = refusal is None and not changed.applied
-        self._log_change(change, refusal, changed.claim, asked, call, known=known)
-        if refusal is not None or changed.claim is None:
-            raise RefusedError(refusal or FAULT, logged=True)
-        return changed.claim
-
-    def tell_expired(self, claim: Claim) -> None:
-        """Leaves the line of a lease that ran out."""
-        nobody = Call("", "", "", self._monotonic_ns())
-        self._log_change("expire", None, claim, {"claim_id": claim.claim_id}, nobody)
-
-    def _log_change(
-        self,
-        change: str,
-        refusal: Refusal | None,
-        claim: Claim | None,
-        asked: Record,
-        call: Call,
-        decision_id: str = "",
-        *,
-        known: bool = False,
-    ) -> None:
+        known = refusal is None and not result.applied
         version = self._rules().policy.version
-        fields = change_fields(decision_id or self._new_id(), call, claim, version)
-        fields |= call.fields(self._monotonic_ns()) | claim_fields(change, claim)
-        fields["known"] = known
-        self._log.claim_change(refusal, fields, asked)
+        self._log.claim_change(
+            self._new_id(), info, change, asked, result.claim, refusal, version, known=known
+        )
+        if refusal is not None or result.claim is None:
+            raise RefusedError(refusal or FAULT, logged=True)
+        return result.claim
+
+    def _refused(self, change: str) -> Callable[[_Change, Refusal, str, CallInfo], None]:
+        """What writes the line of a change that was refused before a claim was found."""
+
+        def write(request: _Change, refusal: Refusal, decision_id: str, info: CallInfo) -> None:
+            asked = {"claim_id": request.claim_id[:MAX_ID]}
+            version = self._rules().policy.version
+            self._log.claim_change(decision_id, info, change, asked, None, refusal, version)
+
+        return write
 
 
 def _reason_violations(reason: str) -> Iterator[FieldViolation]:

@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from threading import Semaphore
 from typing import Final
 
-from liquidation.api import wire
-from liquidation.api.desk import Answer
-from liquidation.api.rules_servicer import claim_result
+from liquidation.api.check import fill_result
+from liquidation.api.messages import parse_message, unreadable
 from liquidation.cli.requests import Line
 from liquidation.client import ClaimAnswer, LiquidationClient, LiquidationRefused
 from liquidation.client.refused import claim_answer
 from liquidation.rules import errors
-from liquidation.rules.evaluate import assemble, decide
-from liquidation.rules.intake import Intake, read_request
+from liquidation.rules.evaluate import evaluate
 from liquidation.rules.model import FieldViolation, StoredState
+from liquidation.rules.parse import parse_request
 from liquidation.rules.policy import Policy
-from liquidation.v1.rules_service_pb2 import CheckClaimRequest
+from liquidation.v1.rules_service_pb2 import CheckClaimRequest, CheckClaimResult
 
 __all__ = ["MODES", "Answered", "Ask", "answered", "in_process", "over"]
 
@@ -64,24 +63,21 @@ def answered(lines: Iterable[Line], ask: Ask) -> Iterator[Answered]:
 
 def in_process(policy: Policy) -> Ask:
     """The rules in this process, with nothing stored: the words are those of the server."""
-    return lambda requests: (
-        claim_answer(claim_result(_decided(policy, request))) for request in requests
-    )
+    return lambda requests: (claim_answer(_decided(policy, request)) for request in requests)
 
 
-def _decided(policy: Policy, request: CheckClaimRequest) -> Answer:
-    """The verdict; there is no log, so it has no decision id."""
+def _decided(policy: Policy, request: CheckClaimRequest) -> CheckClaimResult:
+    """The answer to one request; there is no log, so it has no decision id."""
     data = request.SerializeToString()
-    parsed = wire.parse(CheckClaimRequest, data, policy.limits.max_request_bytes)
-    sent = (
-        wire.unreadable(data, parsed) if isinstance(parsed, FieldViolation) else wire.sent(parsed)
-    )
-    intake = Intake(violations=sent.violations)
-    if sent.request is not None:
-        intake = read_request(sent.request)
-    state = None if intake.terms is None else StoredState()
-    case = assemble(policy, intake, state, sent.unknown_fields)
-    return Answer("", decide(case, explain=sent.explain))
+    sent, unknown = parse_message(CheckClaimRequest, data, policy.limits.max_request_bytes)
+    if isinstance(sent, FieldViolation):
+        parsed = unreadable(sent)
+    else:
+        parsed = parse_request(sent, unknown, explain=sent.explain)
+    state = None if parsed.terms is None else StoredState()
+    result = CheckClaimResult()
+    fill_result(result, "", evaluate(policy, parsed, state))
+    return result
 
 
 def over(client: LiquidationClient, mode: str) -> Ask:

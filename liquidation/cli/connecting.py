@@ -19,7 +19,8 @@ from click.core import ParameterSource
 
 from liquidation.cli.options import address_option, server_option
 from liquidation.client import LiquidationClient, LiquidationClientError, LiquidationRefused
-from liquidation.config.tls import CertificateError, read_certificates
+from liquidation.config.certificates import read_certificates
+from liquidation.config.tls import CertificateError
 
 __all__ = [
     "Server",

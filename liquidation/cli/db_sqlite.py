@@ -1,6 +1,5 @@
 """What `liquidation db` does with a SQLite file."""
 
-import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,12 +35,12 @@ def migrate(file: SqliteFile) -> tuple[int, int]:
     """Brings the schema up, as the start of a service does; returns how it was, and how it is."""
     before = version(file)
     with _told(file):
-        asyncio.run(_opened(file))
+        _open(file)
     return before, NEWEST
 
 
-async def _opened(file: SqliteFile) -> None:
-    await SqliteStore(file.path, HostClock()).aclose()
+def _open(file: SqliteFile) -> None:
+    SqliteStore(file.path, HostClock()).close()
 
 
 @contextmanager

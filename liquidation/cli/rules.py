@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import orjson
 
-from liquidation.api.rules_servicer import rules_in_force
+from liquidation.api.rules import rules_in_force
 from liquidation.cli.connecting import Server, connected, optional_server_options
 from liquidation.cli.options import format_option, policy_of, rules_option, screen
 from liquidation.cli.records import proto_json

@@ -1,20 +1,17 @@
 """`liquidation serve`: the server, or a look at what it is told."""
 
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
 
-from liquidation.cli.texts import printable
 from liquidation.config.live import ConfigurationError, read_configuration
 from liquidation.config.settings import Settings, serve_options
 from liquidation.decisionlog.opening import LogbookError
 from liquidation.metrics import MetricsError
 from liquidation.server import serving
 from liquidation.server.listeners import ListenError
-from liquidation.server.preflight import Finding, State, findings
 from liquidation.server.workers import WorkerFailedError, supervise
 from liquidation.store.base import StoreError
 
@@ -30,7 +27,6 @@ _START_ERRORS: Final = (
     WorkerFailedError,
     serving.StartError,
 )
-_COLOURS: Final = {State.OK: "green", State.NOTE: "yellow", State.WRONG: "red"}
 
 
 @click.command(short_help="Serve the rules over gRPC.")
@@ -56,9 +52,9 @@ def serve(*, check: bool, **told: Any) -> None:
     """
     settings = Settings(**told)
     if check:
-        found = tuple(findings(settings, _utc()))
-        _write(found)
-        sys.exit(any(each.state is State.WRONG for each in found))
+        from liquidation.cli.serve_check import check as is_sound  # noqa: PLC0415 - see there
+
+        sys.exit(not is_sound(settings, _utc()))
     try:
         configuration = read_configuration(settings, _utc)
         if settings.workers == 1:
@@ -67,15 +63,6 @@ def serve(*, check: bool, **told: Any) -> None:
             supervise(settings, configuration)
     except _START_ERRORS as error:
         raise click.ClickException(str(error)) from error
-
-
-def _write(found: Sequence[Finding]) -> None:
-    """A line a finding: how it is, what was looked at, and what there is to say."""
-    widest = max(len(each.what) for each in found)
-    for each in found:
-        state = click.style(f"{each.state.value:<5}", _COLOURS[each.state])
-        # What a file holds is in some of them, such as the name in a certificate.
-        click.echo(f"{state}  {each.what:<{widest}}  {' '.join(printable(each.told).split())}")
 
 
 def _utc() -> datetime:

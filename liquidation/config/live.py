@@ -9,8 +9,8 @@ from typing import TypeVar
 from liquidation.auth.key_file import read_keys
 from liquidation.auth.keys import KeyRing, KeysError
 from liquidation.config.settings import Settings, load_policy
-from liquidation.config.tls import CertificateError, Certificates, read_certificates
-from liquidation.config.watched_file import Reload, Reloadable, WatchedFile
+from liquidation.config.tls import CertificateError, Certificates
+from liquidation.config.watched_file import OnReload, Reloadable, WatchedFile
 from liquidation.rules.policy import ActivePolicy, Limits, Policy, PolicyError
 
 __all__ = ["Configuration", "ConfigurationError", "LiveConfig", "read_configuration"]
@@ -78,26 +78,28 @@ def _certificates(settings: Settings, now: Callable[[], datetime]) -> Certificat
         return None
     if cert is None or key is None:
         raise CertificateError("--tls-cert and --tls-key must be given together")
+    from liquidation.config.certificates import read_certificates  # noqa: PLC0415 - see there
+
     return read_certificates(cert, key, client_ca, now())
 
 
 class LiveConfig:
-    """What is in force now: what each file said when it was last sound."""
+    """What is in force now: what each file said when it was last valid."""
 
     def __init__(
         self,
         settings: Settings,
         start: Configuration,
         now: Callable[[], datetime],
-        told: Reload,
+        on_reload: OnReload,
     ) -> None:
-        """`start` is in force until a file is read again; `told` hears what came of that."""
+        """`start` is in force until a file is read again; `on_reload` hears what came of that."""
 
         def reloaded(
             name: str, paths: Sequence[Path | None], read: Callable[[], _T], in_force: _T
         ) -> WatchedFile[_T]:
             given = [path for path in paths if path is not None]
-            return WatchedFile(name, given, read, _PROBLEMS, in_force, told)
+            return WatchedFile(name, given, read, _PROBLEMS, in_force, on_reload)
 
         tls = (settings.tls_cert, settings.tls_key, settings.tls_client_ca)
         self._policy = reloaded(
@@ -116,7 +118,7 @@ class LiveConfig:
         every: list[Reloadable] = [self._policy, self._candidate, self._keys, self._certificates]
         self.files = [each for each in every if each.paths]
 
-    def rulebook(self) -> ActivePolicy:
+    def active_policy(self) -> ActivePolicy:
         """The rules that decide, and the candidate, at one moment."""
         return ActivePolicy(self._policy.current, self._candidate.current)
 

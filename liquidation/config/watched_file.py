@@ -1,28 +1,31 @@
-"""Files that are read again when they change: what was last sound stays in force.
+"""Files that are read again when they change: what was last valid stays in force.
 
-A change is taken up once the file has stood still from one look to the next, so that one that is
+A change is taken up once the file has stood still from one poll to the next, so that one that is
 being written is not read by half. It is the file's identity, size and times that are compared, and
 links are followed, so a file that is renamed into place and a ConfigMap that is swapped are seen.
 """
 
-import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-__all__ = ["FaultTold", "Reload", "Reloadable", "WatchedFile", "watch"]
+__all__ = ["POLL_S", "OnReload", "Reloadable", "WatchedFile"]
 
 _T = TypeVar("_T")
 _Print = tuple[tuple[int, ...] | None, ...]
 
-# How often files are looked at, in seconds.
-_LOOK_S: Final = 0.25
+# How often files are polled, in seconds.
+POLL_S = 0.25
 
 
-class Reload(Protocol):
-    """Is told what came of reading a file again; `problem` is "" where it was taken."""
+class OnReload(Protocol):
+    """Is told what came of reading a file again; `problem` is "" if it was taken.
 
-    def __call__(self, name: str, problem: str, /) -> None: ...
+    What was read comes into force when this returns, or before that by a call of `take`.
+    """
+
+    def __call__(self, name: str, problem: str, take: Callable[[], None], /) -> None: ...
 
 
 class Reloadable(Protocol):
@@ -32,15 +35,15 @@ class Reloadable(Protocol):
     problem: str
     paths: tuple[Path, ...]
 
-    def look(self) -> None: ...
+    def poll(self) -> None: ...
     def reload(self) -> None: ...
 
 
-FaultTold = Callable[[Exception], None]
-
-
 class WatchedFile(Generic[_T]):
-    """What files say, as they were when they were last sound."""
+    """What files say, as they were when they were last valid.
+
+    Any thread may poll or reload it while others read `current`.
+    """
 
     def __init__(
         self,
@@ -49,7 +52,7 @@ class WatchedFile(Generic[_T]):
         read: Callable[[], _T],
         problems: tuple[type[Exception], ...],
         in_force: _T,
-        told: Reload,
+        on_reload: OnReload,
     ) -> None:
         """`name` says what the files are for; `read` reads them all, and raises one of `problems`.
 
@@ -61,37 +64,47 @@ class WatchedFile(Generic[_T]):
         self.paths = tuple(paths)
         self._read = read
         self._problems = problems
-        self._told = told
-        # What was read last, and what was seen at the last look.
+        self._on_reload = on_reload
+        self._lock = threading.Lock()
+        # What was read last, and what was seen at the last poll.
         self._taken: _Print | None = None
         self._seen: _Print | None = None
 
-    def look(self) -> None:
-        """Reads the files again where they have changed and are not just being written."""
-        found = self._print()
-        still, self._seen = found == self._seen, found
-        # What could not be read is tried again, since not every obstacle lies in the file itself.
-        if still and (found != self._taken or self.problem):
-            self._take(found)
+    def poll(self) -> None:
+        """Reads the files again if they have changed and are not just being written."""
+        with self._lock:
+            found = self._print()
+            still, self._seen = found == self._seen, found
+            # What could not be read is tried again: not every obstacle lies in the file itself.
+            if still and (found != self._taken or self.problem):
+                self._take(found)
 
     def reload(self) -> None:
         """Reads the files again now, and once more when they have stood still."""
-        self._seen = self._print()
-        self._take(self._seen)
-        # One that was changed within a tick of a coarse file clock looks as it did.
-        self._taken = None
+        with self._lock:
+            self._seen = self._print()
+            self._take(self._seen)
+            # One that was changed within a tick of a coarse file clock looks as it did.
+            self._taken = None
 
     def _take(self, found: _Print) -> None:
-        before = self.current, self.problem
+        before = current, _ = self.current, self.problem
         self._taken = found
         try:
-            self.current = self._read()
+            current = self._read()
         except self._problems as error:
             self.problem = str(error)
         else:
             self.problem = ""
-        if (self.current, self.problem) != before:
-            self._told(self.name, self.problem)
+
+        def take() -> None:
+            self.current = current
+
+        try:
+            if (current, self.problem) != before:
+                self._on_reload(self.name, self.problem, take)
+        finally:
+            take()
 
     def _print(self) -> _Print:
         return tuple(map(_print_of, self.paths))
@@ -103,14 +116,3 @@ def _print_of(path: Path) -> tuple[int, ...] | None:
     except OSError:
         return None
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-
-
-async def watch(files: Sequence[Reloadable], fault: FaultTold) -> None:
-    """Looks at all files again and again, until it is cancelled."""
-    while files:
-        await asyncio.sleep(_LOOK_S)
-        for each in files:
-            try:
-                each.look()
-            except Exception as error:  # noqa: BLE001 - the watch goes on, and the fault is told
-                fault(error)

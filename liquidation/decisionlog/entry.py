@@ -1,26 +1,45 @@
-"""What a log line says of a request: who asked for what, and all that it was decided from."""
+"""What a log line says: who called, what was asked for, and all that it was decided from."""
 
-from collections.abc import Callable
+import base64
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-from liquidation.rules.intake import MAX_ID, Intake
-from liquidation.rules.model import Claim, Decision, Liquidation, RuleInput, StoredState
+import orjson
+from google.protobuf.json_format import MessageToDict, SerializeToJsonError
+from google.protobuf.message import Message
+
+from liquidation.rules.model import (
+    Claim,
+    ClaimRequest,
+    Decision,
+    Liquidation,
+    Refusal,
+    StoredState,
+)
 from liquidation.rules.numbers import plain
+from liquidation.rules.parse import MAX_ID
 from liquidation.rules.policy import RULE_NAMES
-from liquidation.rules.record import Record, liquidation_record, liquidator_record, terms_record
-from liquidation.rules.texts import Sent
+from liquidation.rules.record import Record, liquidator_record
+from liquidation.rules.snapshot import facts_of
 
 __all__ = [
-    "Call",
+    "ACCEPTED",
+    "CallInfo",
     "Disagreement",
-    "change_fields",
     "claim_fields",
-    "decision_fields",
+    "claim_head",
     "disagreement",
-    "liquidation_fields",
+    "liquidation_head",
+    "outcome",
+    "request_head",
     "request_record",
+    "sent_record",
 ]
+
+# Bytes up to which a request that is not well formed is logged as it came.
+_MAX_LOGGED: Final = 16 * 1024
+# Bytes that are logged of a larger one, or of one that is no message at all.
+_MAX_HEAD: Final = 256
 
 _NOBODY: Final = {
     "liquidation_id": 0,
@@ -29,29 +48,22 @@ _NOBODY: Final = {
     "ratio_qty_request": "",
     "extra_liquidation_ratio": "",
 }
+ACCEPTED: Final = {"outcome": "accepted", "code": 0, "name": "", "message": "", "rule": ""}
 
 
-class Call(NamedTuple):
-    """Who calls. `started_ns` is a monotonic time; `abandoned` tells whether the caller is gone.
+class CallInfo(NamedTuple):
+    """Who calls. `started_ns` is a monotonic time, in nanoseconds.
 
-    `caller` is the name of the API key that they called with, "" where keys are off.
+    `caller` is the name of the API key that they called with, "" if keys are off. `refusal` says
+    why the key does not allow the call, None if it does.
     """
 
     rpc: str
     peer: str
     trace_id: str
     started_ns: int
-    abandoned: Callable[[], bool] = lambda: False
     caller: str = ""
-
-    def fields(self, now_ns: int) -> dict[str, Any]:
-        """The call's part of a line that is written at `now_ns`, a monotonic time."""
-        return {
-            "latency_us": (now_ns - self.started_ns) // 1000,
-            "peer": self.peer,
-            "caller": self.caller,
-            "trace_id": self.trace_id,
-        }
+    refusal: Refusal | None = None
 
 
 class Disagreement(Enum):
@@ -62,15 +74,15 @@ class Disagreement(Enum):
     OTHER_REFUSAL = "other_refusal"
 
 
-def disagreement(verdict: Decision, candidate: Decision | None) -> Disagreement | None:
-    """How a candidate disagrees with a verdict: in outcome, code, rule or words.
+def disagreement(decision: Decision, candidate: Decision | None) -> Disagreement | None:
+    """How a candidate disagrees with a decision: in outcome, code, rule or words.
 
-    None where it agrees, where there is none, and where no rule of the policy gave the verdict: a
-    store that did not answer refuses under any rules.
+    None if it agrees, if there is none, and if no rule of the policy made the decision: a store
+    that did not answer refuses under any rules.
     """
     if candidate is None:
         return None
-    decided, other = verdict.refusal, candidate.refusal
+    decided, other = decision.refusal, candidate.refusal
     if decided is None:
         return None if other is None else Disagreement.WOULD_REFUSE
     if decided.rule not in RULE_NAMES:
@@ -82,71 +94,119 @@ def disagreement(verdict: Decision, candidate: Decision | None) -> Disagreement 
     return None if same else Disagreement.OTHER_REFUSAL
 
 
-def decision_fields(
-    decision_id: str, sent: Sent, intake: Intake, verdict: Decision, call: Call, now_ns: int
+def outcome(refusal: Refusal | None) -> dict[str, Any]:
+    """How it ended: `outcome` to `rule` of a line."""
+    if refusal is None:
+        return ACCEPTED
+    row = refusal.row
+    return {
+        "outcome": "refused",
+        "code": row.code,
+        "name": row.kind.name,
+        "message": refusal.message,
+        "rule": refusal.rule,
+    }
+
+
+def request_head(
+    request: ClaimRequest, sent: Any, terms: Record | None, account_id: str
 ) -> dict[str, Any]:
-    """The head of a decision's line, which is written at `now_ns`, a monotonic time.
+    """What was asked for, and about whom: `liquidation_id` to `extra_liquidation_ratio` of a line.
 
-    Of a request that could not be read it tells the texts as they were sent.
+    `terms` is the record of the request's terms. Of a request that is not well formed it tells the
+    texts of `sent`, the message that came; nothing if that is no message.
     """
-    return {
-        "decision_id": decision_id,
-        "rpc": call.rpc,
-        **_who(sent, intake, verdict),
-        **call.fields(now_ns),
-    }
-
-
-def _who(sent: Sent, intake: Intake, verdict: Decision) -> dict[str, Any]:
-    if sent.request is None:
-        return _NOBODY
-    text, terms, snapshot = sent.request.terms, intake.terms, sent.request.snapshot
-    account_id = verdict.account_id or (snapshot.fields.account_id if snapshot is not None else "")
-    if terms is not None:
-        asked = terms.ratio_qty_request
+    asked = request.terms
+    if asked is not None and terms is not None:
+        if not account_id and request.snapshot is not None:
+            account_id = request.snapshot.account_id
         return {
-            "liquidation_id": terms.liquidation_id,
+            "liquidation_id": asked.liquidation_id,
             "account_id": account_id,
-            "liquidator_id": terms.liquidator_id,
-            "ratio_qty_request": "" if asked is None else plain(asked),
-            "extra_liquidation_ratio": plain(terms.extra_liquidation_ratio),
+            "liquidator_id": asked.liquidator_id,
+            "ratio_qty_request": terms.get("ratio_qty_request", ""),
+            "extra_liquidation_ratio": terms["extra_liquidation_ratio"],
         }
+    if isinstance(sent, bytes):
+        return _NOBODY
+    if not account_id and sent.HasField("liquidation"):
+        account_id = sent.liquidation.account_id
     return {
-        "liquidation_id": text.liquidation_id,
+        "liquidation_id": sent.terms.liquidation_id,
         "account_id": _clipped(account_id),
-        "liquidator_id": _clipped(text.liquidator_id),
-        "ratio_qty_request": _clipped(text.ratio_qty_request),
-        "extra_liquidation_ratio": _clipped(text.extra_liquidation_ratio),
+        "liquidator_id": _clipped(sent.terms.liquidator_id),
+        "ratio_qty_request": _clipped(sent.terms.ratio_qty_request),
+        "extra_liquidation_ratio": _clipped(sent.terms.extra_liquidation_ratio),
     }
 
 
-def request_record(sent: Sent, intake: Intake, case: RuleInput | None) -> Record:
-    """What is needed to decide the request again: what was sent, and what was stored then."""
-    terms = intake.terms
+def request_record(
+    request: ClaimRequest,
+    sent: Message | bytes,
+    terms: Record | None,
+    decision: Decision,
+    *,
+    rendered: bool,
+) -> Record:
+    """What is needed to decide the request again: what was sent, and what was stored then.
+
+    With `rendered`, snapshots stand in it as the JSON that is kept with them.
+    """
     if terms is None:
-        record = sent.as_record()
+        record = sent_record(sent)
     else:
-        record = {"terms": terms_record(terms)}
-        if intake.snapshot is not None:
-            record["liquidation"] = liquidation_record(intake.snapshot)
-        if intake.liquidator is not None:
-            record["liquidator"] = liquidator_record(intake.liquidator)
-    if sent.unknown_fields:
-        record["unknown_fields"] = list(sent.unknown_fields)
-    if case is not None and case.state is not None:
-        record["state"] = _state_record(case.state, case.liquidation)
+        record = {"terms": terms}
+        if request.snapshot is not None:
+            record["liquidation"] = _liquidation(request.snapshot, rendered=rendered)
+        if request.liquidator is not None:
+            record["liquidator"] = liquidator_record(request.liquidator)
+    if request.unknown_fields:
+        record["unknown_fields"] = list(request.unknown_fields)
+    given = decision.given
+    if given is not None and given.state is not None:
+        record["state"] = _state(given.state, given.liquidation, rendered=rendered)
     return record
 
 
-def _state_record(state: StoredState, decided_on: Liquidation | None) -> Record:
+def sent_record(sent: Message | bytes) -> Record:
+    """A request as it came, bounded in size."""
+    if isinstance(sent, bytes):
+        return _head(sent)
+    data = sent.SerializeToString()
+    if len(data) > _MAX_LOGGED:
+        return _head(data)
+    try:
+        return MessageToDict(sent, preserving_proto_field_name=True)
+    except (ValueError, SerializeToJsonError):
+        # A time that is none has no JSON form.
+        return _head(data)
+
+
+def _head(data: bytes) -> Record:
+    return {"bytes": len(data), "head_base64": base64.b64encode(data[:_MAX_HEAD]).decode()}
+
+
+def _liquidation(liquidation: Liquidation, *, rendered: bool) -> Any:
+    facts = facts_of(liquidation)
+    if not rendered:
+        return facts.record
+    if facts.rendered is None:
+        facts.rendered = orjson.Fragment(orjson.dumps(facts.record))
+    return facts.rendered
+
+
+def _state(state: StoredState, decided_on: Liquidation | None, *, rendered: bool) -> Any:
     """What the store knew. A stored snapshot that was passed over is left out."""
+    stored = state.liquidation
+    whole = decided_on is None or decided_on is stored
+    if rendered and whole and state.rendered is not None:
+        return state.rendered
     record: Record = {
         "closed": state.closed,
         "liquidator_in_liquidation": state.liquidator_in_liquidation,
     }
-    stored = state.liquidation
-    if stored is not None and (decided_on is None or decided_on is stored):
-        record["liquidation"] = liquidation_record(stored)
+    if stored is not None and whole:
+        record["liquidation"] = _liquidation(stored, rendered=rendered)
     if state.active_claim is not None:
         record["active_claim"] = {
             "claim_id": state.active_claim.claim_id,
@@ -154,6 +214,10 @@ def _state_record(state: StoredState, decided_on: Liquidation | None) -> Record:
         }
     if state.last_completed_revision is not None:
         record["last_completed_revision"] = str(state.last_completed_revision)
+    if rendered and whole:
+        # A state that is held longer than for one decision is written down once.
+        object.__setattr__(state, "rendered", orjson.Fragment(orjson.dumps(record)))
+        return state.rendered
     return record
 
 
@@ -175,14 +239,12 @@ def claim_fields(change: str, claim: Claim | None) -> dict[str, Any]:
     }
 
 
-def change_fields(
-    decision_id: str, call: Call, claim: Claim | None, rules_version: str
-) -> dict[str, Any]:
-    """The head of a line on a claim that was renewed or ended: no rule was asked for it."""
-    fields = {"decision_id": decision_id, "rpc": call.rpc, **_NOBODY}
+def claim_head(claim: Claim | None, rules_version: str) -> dict[str, Any]:
+    """The head of a line on a claim that was renewed or ended: no rule decided on it."""
+    fields: dict[str, Any] = dict(_NOBODY)
     if claim is not None:
         ratio = claim.terms.ratio_qty_request
-        fields |= {
+        fields = {
             "liquidation_id": claim.terms.liquidation_id,
             "account_id": claim.account_id,
             "liquidator_id": claim.terms.liquidator_id,
@@ -193,13 +255,9 @@ def change_fields(
     return fields | dict.fromkeys(numbers, "") | {"revision": 0, "rules_version": rules_version}
 
 
-def liquidation_fields(
-    decision_id: str, rpc: str, liquidation_id: int, account_id: str, revision: int
-) -> dict[str, Any]:
+def liquidation_head(liquidation_id: int, account_id: str, revision: int) -> dict[str, Any]:
     """The head of a line on a liquidation that was opened, closed or refused."""
     return {
-        "decision_id": decision_id,
-        "rpc": rpc,
         "liquidation_id": liquidation_id,
         "account_id": _clipped(account_id),
         "revision": revision,

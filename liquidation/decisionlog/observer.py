@@ -15,7 +15,7 @@ EVENTS: Final = (
     "serving", "worker_serving", "rules", "draining", "stopped",
     "store_unavailable", "store_available", "store_failed", "settling_failed",
     "fault", "log_reopened", "log_not_reopened", "reloaded", "reload_failed",
-    "rules_version_reused", "calls_shed",
+    "rules_version_reused", "calls_shed", "transport_fallback",
 )  # fmt: skip
 
 
@@ -29,7 +29,7 @@ class ClaimEnd(Enum):
 
 
 class Observer:
-    """Is told what happens, on the event loop and as it happens; this one counts nothing.
+    """Is told what happens, as it happens and on any thread; this one counts nothing.
 
     No method may wait or raise: it is called between a decision and its answer.
     """

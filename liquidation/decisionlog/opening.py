@@ -1,12 +1,11 @@
 """Opens the decision log where the settings say, and opens it again when it was moved away."""
 
-import asyncio
 import os
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -28,7 +27,7 @@ _PATIENCE_S: Final = 5.0
 
 
 class LogbookError(Exception):
-    """The log cannot be open_log; the text names the file and says why."""
+    """The log cannot be opened; the text names the file and says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,32 +59,33 @@ class Logbook:
             self.log.note("info", "log_reopened")
 
 
-@asynccontextmanager
-async def open_log(
-    settings: Settings, place: WorkerInfo | None, observer: Observer
-) -> AsyncIterator[Logbook]:
+@contextmanager
+def open_log(
+    settings: Settings, worker: WorkerInfo | None, observer: Observer
+) -> Iterator[Logbook]:
     """The log, open while the block runs and written out at its end.
 
     Raises:
-        LogbookError: it cannot be open_log.
+        LogbookError: it cannot be opened.
     """
     process = secrets.token_hex(8)
-    worker = 0 if place is None else place.worker
+    number = 0 if worker is None else worker.worker
     try:
         sink = LogSink(
             _descriptor(settings),
-            lambda lost: _gap_line(process, worker, lost),
-            turns=None if place is None else FileLock(place.turn),
+            lambda lost: _gap_line(process, number, lost),
+            turns=None if worker is None else FileLock(worker.turn),
         )
     except OSError as error:
         where = error.filename or settings.log_file or "standard output"
         raise LogbookError(f"{where}: {error.strerror}") from error
     masking = Masking(settings.log_redact, settings.log_redact_key)
-    log = DecisionLog(sink, process, worker, now, masking, Sampling(settings.log_sample), observer)
+    sampling = Sampling(settings.log_sample)
+    log = DecisionLog(sink, process, number, now, time.monotonic_ns, masking, sampling, observer)
     try:
         yield Logbook(log, sink, settings)
     finally:
-        lost = await asyncio.to_thread(sink.close, _PATIENCE_S)
+        lost = sink.close(_PATIENCE_S)
         if lost:
             print(f"liquidation: {lost} log lines were lost", file=sys.stderr)
 

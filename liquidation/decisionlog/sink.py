@@ -93,7 +93,8 @@ class LogSink:
         self._resting = False
         self._closing = False
         self._given_up = False
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -104,7 +105,7 @@ class LogSink:
 
     def write(self, line: bytes) -> None:
         """Takes a line, its newline included; drops and counts it where the buffer is full."""
-        with self._changed:
+        with self._lock:
             if self._closing or self._waiting_bytes + len(line) > self._capacity:
                 self._drop()
                 return

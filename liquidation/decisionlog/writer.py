@@ -5,21 +5,36 @@ within one run of one process: a number that is missing is a line that was lost.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from traceback import format_exception
 from typing import Any, Final
 
 import orjson
 import structlog
+from google.protobuf.message import Message
 from structlog.typing import EventDict
 
-from liquidation.decisionlog.entry import Disagreement, disagreement
+from liquidation.decisionlog.entry import (
+    CallInfo,
+    claim_fields,
+    claim_head,
+    disagreement,
+    liquidation_head,
+    outcome,
+    request_head,
+    request_record,
+)
 from liquidation.decisionlog.observer import ClaimEnd, Observer
 from liquidation.decisionlog.redaction import Masking, Sampling
 from liquidation.decisionlog.sink import LogSink
 from liquidation.rules.errors import STORE_NOT_REACHED, UNKNOWN_ERROR
-from liquidation.rules.model import Decision, Refusal
-from liquidation.rules.numbers import ONE, Ratio, plain
+from liquidation.rules.model import Claim, ClaimRequest, Decision, Liquidation, Refusal
+from liquidation.rules.numbers import ONE, plain
+from liquidation.rules.parse import MAX_ID
+from liquidation.rules.record import Record, terms_record
+from liquidation.rules.snapshot import facts_of
 
 __all__ = ["DecisionLog"]
 
@@ -29,11 +44,14 @@ _END_OF: Final = {
     "cancel": ClaimEnd.CANCELLED,
     "expire": ClaimEnd.EXPIRED,
 }
-_US: Final = 1_000_000
+_SECOND_US: Final = 1_000_000
 
 
 class DecisionLog:
-    """Writes the log's lines. No call waits for the sink, and none fails because of it."""
+    """Writes the log's lines, from any thread. No call waits for the sink or fails because of it.
+
+    A line is built once, in one dictionary, and rendered once.
+    """
 
     def __init__(
         self,
@@ -41,13 +59,15 @@ class DecisionLog:
         process: str,
         worker: int,
         now: Callable[[], str],
+        monotonic_ns: Callable[[], int],
         masking: Masking,
         sampling: Sampling,
         observer: Observer | None = None,
     ) -> None:
         """`process` names this run of this process, `worker` its place among those of a port.
 
-        `now` gives the time as RFC 3339 text. `observer` is told of all that the log is told.
+        `now` gives the time as RFC 3339 text, `monotonic_ns` the clock on which calls begin.
+        `observer` is told of all that the log is told.
         """
         self._sink = sink
         self._observer = observer or Observer()
@@ -55,11 +75,14 @@ class DecisionLog:
         self._worker = worker
         self._masking = masking
         self._sampling = sampling
-        self._seq = 0
         self._now = now
-        self._log = structlog.wrap_logger(
+        self._monotonic_ns = monotonic_ns
+        self._seq = 0
+        # Lines come from the thread that answers and from the store's.
+        self._lock = threading.Lock()
+        self._notes = structlog.wrap_logger(
             _Lines(sink),
-            processors=[_render],
+            processors=[self._add_head, _render],
             wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         ).bind()
 
@@ -68,101 +91,160 @@ class DecisionLog:
         """How many lines the sink could not take so far."""
         return self._sink.lost
 
+    def held(self) -> AbstractContextManager[Any]:
+        """Keeps numbered lines back while the block runs; notes are written all the same."""
+        return self._lock
+
     def decision(
         self,
-        verdict: Decision,
-        fields: Mapping[str, Any],
-        request: object,
+        decision_id: str,
+        call: CallInfo,
+        request: ClaimRequest,
+        sent: Message | bytes,
+        decision: Decision,
         candidate: Decision | None = None,
     ) -> None:
-        """One decision: who asked for what (`fields`), the verdict, and what it was made from.
+        """One decision: who asked for what, how it was decided, and what it was made from.
 
-        `candidate` is what the candidate rules say of it. Where only a share of the accepted ones
-        is told, what is left out has no number either; what the candidate disagrees with is told.
+        `sent` is the message that came, or its bytes if they are none. `candidate` is what the
+        candidate rules say. If only a share of the accepted ones is logged, what is left out has no
+        number either; what the candidate disagrees with is always logged.
         """
-        kind = disagreement(verdict, candidate)
-        self._decided(verdict, fields, kind)
-        if verdict.accepted and kind is None and not self._sampling.keeps():
+        elapsed_us = self._elapsed_us(call)
+        kind = disagreement(decision, candidate)
+        self._count(call, decision, elapsed_us)
+        if kind is not None:
+            self._observer.disagreed(kind.value)
+        elif decision.refusal is None and not self._sampling.keeps():
             return
-        self._verdict("decision", verdict, fields, request, candidate if kind else None)
+        terms = None if request.terms is None else terms_record(request.terms)
+        line = {
+            "timestamp": self._now(),
+            "level": _level(decision.refusal),
+            "event": "decision",
+            "decision_id": decision_id,
+            "rpc": call.rpc,
+            **request_head(request, sent, terms, decision.account_id),
+            "latency_us": elapsed_us,
+            "peer": call.peer,
+            "caller": call.caller,
+            "trace_id": call.trace_id,
+            **outcome(decision.refusal),
+            "total_notional": decision.total_notional,
+            "least_req_ratio": decision.least_req_ratio,
+            "margin_ratio": decision.margin_ratio,
+            "maintenance_margin_ratio": decision.maintenance_margin_ratio,
+            "revision": decision.liquidation_revision,
+            "rules_version": decision.rules_version,
+        }
+        _add_opinions(line, decision, candidate if kind else None)
+        self._number(line, self._request(request, sent, terms, decision))
 
-    def claim(
+    def begin(
         self,
-        verdict: Decision,
-        fields: Mapping[str, Any],
-        request: object,
+        decision_id: str,
+        call: CallInfo,
+        request_id: str,
+        begin: Record,
+        request: ClaimRequest,
+        sent: Message | bytes,
+        decision: Decision,
+        claim: Claim | None = None,
         candidate: Decision | None = None,
+        *,
+        known: bool = False,
     ) -> None:
         """One BeginClaim: as a decision, and the claim that came of it.
 
-        One that was known (`fields`) is not decided again, and so not counted or compared.
+        `begin` is what of the request a CheckClaim has not. A claim that was `known` is not decided
+        again, and so not counted or compared; the line of its decision has the request.
         """
+        elapsed_us = self._elapsed_us(call)
         kind = None
-        if not fields["known"]:
-            kind = disagreement(verdict, candidate)
-            self._decided(verdict, fields, kind)
-            if verdict.accepted:
+        if not known:
+            kind = disagreement(decision, candidate)
+            self._count(call, decision, elapsed_us)
+            if kind is not None:
+                self._observer.disagreed(kind.value)
+            if decision.refusal is None:
                 self._observer.claim_begun()
-        self._verdict("claim", verdict, fields, request, candidate if kind else None)
+        terms = None if request.terms is None else terms_record(request.terms)
+        line = self._head(_level(decision.refusal), "claim", decision_id, call.rpc)
+        line.update(request_head(request, sent, terms, decision.account_id))
+        _add_call(line, call, elapsed_us)
+        line["request_id"] = request_id[:MAX_ID]
+        line["known"] = known
+        line.update(claim_fields("begin", claim))
+        _add_decision(line, decision, candidate if kind else None)
+        self._number(line, begin | self._request(request, sent, terms, decision))
 
     def claim_change(
-        self, refusal: Refusal | None, fields: Mapping[str, Any], request: Mapping[str, Any]
-    ) -> None:
-        """A claim was renewed, ended or expired, or a call to do so was refused."""
-        if refusal is None and not fields["known"]:
-            ended = _END_OF.get(fields["change"])
-            if ended is not None:
-                self._observer.claim_ended(ClaimEnd.FORCED if request.get("force") else ended)
-        self._numbered(_level(refusal), "claim", {**fields, **_outcome(refusal)}, request)
-
-    def _decided(
-        self, verdict: Decision, fields: Mapping[str, Any], kind: Disagreement | None
-    ) -> None:
-        refusal = verdict.refusal
-        code, rule = (0, "") if refusal is None else (refusal.row.code, refusal.rule)
-        self._observer.decided(fields["rpc"], code, rule, fields["latency_us"] / _US)
-        for refused in verdict.shadow:
-            self._observer.shadow_refused(refused.rule)
-        if kind is not None:
-            self._observer.disagreed(kind.value)
-
-    def _verdict(
         self,
-        event: str,
-        verdict: Decision,
-        fields: Mapping[str, Any],
-        request: object,
-        candidate: Decision | None,
+        decision_id: str,
+        call: CallInfo,
+        change: str,
+        asked: Record,
+        claim: Claim | None,
+        refusal: Refusal | None,
+        rules_version: str,
+        *,
+        known: bool = False,
     ) -> None:
-        refusal = verdict.refusal
-        line = self._head(_level(refusal), event)
-        line.update(fields)
-        line.update(_outcome(refusal))
-        line["total_notional"] = _number(verdict.total_notional)
-        line["least_req_ratio"] = _number(verdict.least_req_ratio)
-        line["margin_ratio"] = _number(verdict.margin_ratio)
-        line["maintenance_margin_ratio"] = _number(verdict.maintenance_margin_ratio)
-        line["revision"] = verdict.liquidation_revision
-        line["rules_version"] = verdict.rules_version
-        if verdict.shadow:
-            line["shadow"] = [
-                {"rule": refusal.rule, "code": refusal.row.code, "message": refusal.message}
-                for refusal in verdict.shadow
-            ]
-        if candidate is not None:
-            line["candidate"] = {
-                "rules_version": candidate.rules_version,
-                **_outcome(candidate.refusal),
-            }
-        self._number_line(line, request)
+        """A claim was renewed, ended or expired, or a call to do so was refused.
+
+        `asked` is what the call asked for. A change that was done before is told as `known`.
+        """
+        if refusal is None and not known:
+            ended = _END_OF.get(change)
+            if ended is not None:
+                self._observer.claim_ended(ClaimEnd.FORCED if asked.get("force") else ended)
+        line = self._head(_level(refusal), "claim", decision_id, call.rpc)
+        line.update(claim_head(claim, rules_version))
+        _add_call(line, call, self._elapsed_us(call))
+        line.update(claim_fields(change, claim))
+        line["known"] = known
+        line.update(outcome(refusal))
+        self._number(line, asked)
 
     def liquidation(
-        self, change: str, refusal: Refusal | None, fields: Mapping[str, Any], request: object
+        self, decision_id: str, call: CallInfo, change: str, liquidation: Liquidation
     ) -> None:
-        """A liquidation was opened or closed, or a call to do so was refused."""
+        """A liquidation was `opened` or `closed`."""
+        head = liquidation_head(
+            liquidation.liquidation_id, liquidation.account_id, liquidation.revision
+        )
+        record = {"liquidation": facts_of(liquidation).record}
+        self._liquidation(decision_id, call, change, head, None, record)
+
+    def liquidation_refused(
+        self,
+        decision_id: str,
+        call: CallInfo,
+        refusal: Refusal,
+        liquidation_id: int = 0,
+        account_id: str = "",
+        revision: int = 0,
+    ) -> None:
+        """A call to open, refresh or close liquidations was refused."""
+        head = liquidation_head(liquidation_id, account_id, revision)
+        self._liquidation(decision_id, call, "refused", head, refusal, None)
+
+    def _liquidation(
+        self,
+        decision_id: str,
+        call: CallInfo,
+        change: str,
+        head: dict[str, Any],
+        refusal: Refusal | None,
+        record: Record | None,
+    ) -> None:
         self._observer.liquidation(change)
-        line = {**fields, "change": change, **_outcome(refusal)}
-        self._numbered(_level(refusal), "liquidation", line, request)
+        line = self._head(_level(refusal), "liquidation", decision_id, call.rpc)
+        line.update(head)
+        _add_call(line, call, self._elapsed_us(call))
+        line["change"] = change
+        line.update(outcome(refusal))
+        self._number(line, record)
 
     def fault(self, decision_id: str, error: BaseException) -> None:
         """An error that is nobody's answer, with its traceback."""
@@ -181,35 +263,66 @@ class DecisionLog:
 
     def note(self, level: str, event: str, **fields: Any) -> None:
         """Something about the process itself, such as that it serves or drains."""
-        line = self._head(level, event) | fields
-        self._write(line | {"process": self.process, "worker": self._worker})
+        getattr(self._notes, level)(event, level=level, **fields)
+        self._observer.line(event)
 
-    def _numbered(self, level: str, event: str, fields: Mapping[str, Any], request: object) -> None:
-        self._number_line({**self._head(level, event), **fields}, request)
+    def _add_head(self, _: object, __: str, fields: EventDict) -> EventDict:
+        """Time, level and event come first, and last who says it."""
+        head = {
+            "timestamp": self._now(),
+            "level": fields.pop("level"),
+            "event": fields.pop("event"),
+        }
+        return {**head, **fields, "process": self.process, "worker": self._worker}
 
-    def _number_line(self, line: dict[str, Any], request: object) -> None:
+    def _elapsed_us(self, call: CallInfo) -> int:
+        return (self._monotonic_ns() - call.started_ns) // 1000
+
+    def _count(self, call: CallInfo, decision: Decision, elapsed_us: int) -> None:
+        refusal = decision.refusal
+        code, rule = (0, "") if refusal is None else (refusal.row.code, refusal.rule)
+        self._observer.decided(call.rpc, code, rule, elapsed_us / _SECOND_US)
+        for refused in decision.shadow:
+            self._observer.shadow_refused(refused.rule)
+
+    def _head(self, level: str, event: str, decision_id: str, rpc: str) -> dict[str, Any]:
+        """Time, level and event come first: what a person reads a line by."""
+        return {
+            "timestamp": self._now(),
+            "level": level,
+            "event": event,
+            "decision_id": decision_id,
+            "rpc": rpc,
+        }
+
+    def _request(
+        self,
+        request: ClaimRequest,
+        sent: Message | bytes,
+        terms: Record | None,
+        decision: Decision,
+    ) -> Record:
+        # What is masked has to be there key by key.
+        rendered = not self._masking.masks
+        return request_record(request, sent, terms, decision, rendered=rendered)
+
+    def _number(self, line: dict[str, Any], request: object) -> None:
         """Writes `line`, which is this log's own from now on, with its number and the request."""
-        self._seq += 1
         if self._masking.masks:
             line = self._masking.apply({**line, "request": request})
             request = line.pop("request")
         line["process"] = self.process
         line["worker"] = self._worker
-        line["seq"] = self._seq
-        if self._sampling.share != ONE:
-            line["sample"] = plain(self._sampling.share)
-        # The request comes last: it is the longest, and read by few.
-        line["request"] = request
-        self._write(line)
-
-    def _head(self, level: str, event: str) -> dict[str, Any]:
-        """Time, level and event come first: what a person reads a line by."""
-        return {"timestamp": self._now(), "level": level, "event": event}
-
-    def _write(self, line: dict[str, Any]) -> None:
+        with self._lock:
+            self._seq += 1
+            line["seq"] = self._seq
+            if self._sampling.share != ONE:
+                line["sample"] = plain(self._sampling.share)
+            # The request comes last: it is the longest, and read by few.
+            line["request"] = request
+            # Rendered here, as structlog's chain would take longer than the line itself.
+            self._sink.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         self._observer.line(line["event"])
-        # As one value: structlog would copy each of thirty keys three times.
-        getattr(self._log, line["level"])(line["event"], line=line)
 
 
 class _Lines:
@@ -219,29 +332,41 @@ class _Lines:
         self.info = self.warning = self.error = sink.write
 
 
-def _render(_: object, __: str, told: EventDict) -> bytes:
-    return orjson.dumps(told["line"], option=orjson.OPT_APPEND_NEWLINE)
+def _render(_: object, __: str, line: EventDict) -> bytes:
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _add_call(line: dict[str, Any], call: CallInfo, elapsed_us: int) -> None:
+    line["latency_us"] = elapsed_us
+    line["peer"] = call.peer
+    line["caller"] = call.caller
+    line["trace_id"] = call.trace_id
 
 
 def _level(refusal: Refusal | None) -> str:
     return "info" if refusal is None else _LEVELS.get(refusal.row.code, "info")
 
 
-_ACCEPTED: Final = {"outcome": "accepted", "code": 0, "name": "", "message": "", "rule": ""}
+def _add_decision(line: dict[str, Any], decision: Decision, candidate: Decision | None) -> None:
+    line.update(outcome(decision.refusal))
+    line["total_notional"] = decision.total_notional
+    line["least_req_ratio"] = decision.least_req_ratio
+    line["margin_ratio"] = decision.margin_ratio
+    line["maintenance_margin_ratio"] = decision.maintenance_margin_ratio
+    line["revision"] = decision.liquidation_revision
+    line["rules_version"] = decision.rules_version
+    _add_opinions(line, decision, candidate)
 
 
-def _outcome(refusal: Refusal | None) -> dict[str, Any]:
-    if refusal is None:
-        return _ACCEPTED
-    row = refusal.row
-    return {
-        "outcome": "refused",
-        "code": row.code,
-        "name": row.kind.name,
-        "message": refusal.message,
-        "rule": refusal.rule,
-    }
-
-
-def _number(number: Ratio | None) -> str:
-    return "" if number is None else plain(number)
+def _add_opinions(line: dict[str, Any], decision: Decision, candidate: Decision | None) -> None:
+    """What rules in shadow mode and the candidate rules would have refused."""
+    if decision.shadow:
+        line["shadow"] = [
+            {"rule": refusal.rule, "code": refusal.row.code, "message": refusal.message}
+            for refusal in decision.shadow
+        ]
+    if candidate is not None:
+        line["candidate"] = {
+            "rules_version": candidate.rules_version,
+            **outcome(candidate.refusal),
+        }

@@ -26,11 +26,11 @@ class MetricsError(Exception):
 class Instruments(Observer):
     """Is told what is counted and measured; this one does neither.
 
-    All but `committed` is called on the event loop.
+    From any thread: of calls, of the store, and of what goes on beside them.
     """
 
     def committed(self, size: int, seconds: float) -> None:
-        """A group of `size` writes is on disk; a `store.base.CommitObserver`, of any thread."""
+        """A group of `size` writes is on disk; a `store.base.CommitObserver`."""
 
     def watch(
         self, calls_in_progress: Callable[[], int], log_lines_lost: Callable[[], int]

@@ -22,7 +22,7 @@ _ASK: Final = b""
 def answer_scrapes(connection: Connection, registry: CollectorRegistry) -> None:
     """Answers a supervisor whenever it asks, on a thread of its own, until it is gone.
 
-    Not on the event loop: that one may be busy, and collecting only reads numbers.
+    Not on the thread that answers calls: that one may be busy, and collecting only reads numbers.
     """
     Thread(target=_answer, args=(connection, registry), name="metrics", daemon=True).start()
 

@@ -1,6 +1,6 @@
-"""The thirteen rules, each a pure function of a case, in the order in which they decide.
+"""The thirteen rules, each a pure function of its input, in the order in which they decide.
 
-A rule is `check_<name>(case) -> Refusal | None`. The first one that refuses decides. Every
+A rule is `check_<name>(given) -> Refusal | None`. The first one that refuses decides. Every
 comparison is exact: no rule divides, and no rule looks at a number that was rounded to be shown.
 """
 
@@ -21,13 +21,13 @@ from liquidation.rules.model import (
     ThresholdCheck,
     Tier,
 )
-from liquidation.rules.numbers import EXACT, ONE, ZERO, at_least, least_ratio, plain, product
+from liquidation.rules.numbers import EXACT, ONE, ZERO, least_ratio, plain, product
+from liquidation.rules.snapshot import facts_of
 
 __all__ = [
     "RETRY_AFTER_S",
     "RULES",
     "Rule",
-    "least_ratio_of",
     "max_quantity",
     "not_found",
     "slot_taken",
@@ -43,16 +43,16 @@ _NEEDED: Final = "the rule's needs make sure of it"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule, and the parts of the case without which there is nothing for it to look at."""
+    """A rule, and the parts of the given without which there is nothing for it to look at."""
 
     name: str
     check: Callable[[RuleInput], Refusal | None]
     needs: tuple[str, ...] = ()
 
 
-def check_known_fields(case: RuleInput) -> Refusal | None:
+def check_known_fields(given: RuleInput) -> Refusal | None:
     """-1004: the request holds a field that the service does not know, at any depth."""
-    return unknown_parameter(case.unknown_fields) if case.unknown_fields else None
+    return unknown_parameter(given.unknown_fields) if given.unknown_fields else None
 
 
 def unknown_parameter(fields: Sequence[str]) -> Refusal:
@@ -64,9 +64,9 @@ def unknown_parameter(fields: Sequence[str]) -> Refusal:
     )
 
 
-def check_well_formed(case: RuleInput) -> Refusal | None:
+def check_well_formed(given: RuleInput) -> Refusal | None:
     """-1005: a number, an id, a size or a combination of fields is not of the allowed form."""
-    return wrong_format(*case.violations) if case.violations else None
+    return wrong_format(*given.violations) if given.violations else None
 
 
 def wrong_format(*violations: FieldViolation) -> Refusal:
@@ -74,37 +74,39 @@ def wrong_format(*violations: FieldViolation) -> Refusal:
     return Refusal(errors.WRONG_FORMAT, rule="well_formed", violations=violations)
 
 
-def check_ratio_qty_request_range(case: RuleInput) -> Refusal | None:
+def check_ratio_qty_request_range(given: RuleInput) -> Refusal | None:
     """-1005: a ratio of the terms is not within [0, 1], both inclusive."""
-    terms = case.terms
+    terms = given.terms
     assert terms is not None, _NEEDED
     for index, ratio in enumerate(terms.ratios):
         if not ZERO <= ratio <= ONE:
             return Refusal(
                 errors.RATIO_OUT_OF_RANGE,
+                "ratio_qty_request_range",
                 values={"ratio_qty_request": plain(ratio)},
                 violations=(FieldViolation(_ratio_field(terms, index), "must be within 0 and 1"),),
             )
     return None
 
 
-def check_extra_liquidation_ratio_range(case: RuleInput) -> Refusal | None:
+def check_extra_liquidation_ratio_range(given: RuleInput) -> Refusal | None:
     """-1005: extra_liquidation_ratio is not within [0, 1], both inclusive; absent it is 0."""
-    terms = case.terms
+    terms = given.terms
     assert terms is not None, _NEEDED
     extra = terms.extra_liquidation_ratio
     if ZERO <= extra <= ONE:
         return None
     return Refusal(
         errors.EXTRA_OUT_OF_RANGE,
+        "extra_liquidation_ratio_range",
         values={"extra_liquidation_ratio": plain(extra)},
         violations=(FieldViolation("terms.extra_liquidation_ratio", "must be within 0 and 1"),),
     )
 
 
-def check_extra_needs_full_ratio(case: RuleInput) -> Refusal | None:
+def check_extra_needs_full_ratio(given: RuleInput) -> Refusal | None:
     """-1005: more than the whole is asked for, and a ratio of the terms is not the whole."""
-    terms = case.terms
+    terms = given.terms
     assert terms is not None, _NEEDED
     if terms.extra_liquidation_ratio <= ZERO:
         return None
@@ -112,6 +114,7 @@ def check_extra_needs_full_ratio(case: RuleInput) -> Refusal | None:
         if ratio != ONE:
             return Refusal(
                 errors.EXTRA_NEEDS_FULL_RATIO,
+                "extra_needs_full_ratio",
                 values={
                     "extra_liquidation_ratio": plain(terms.extra_liquidation_ratio),
                     "ratio_qty_request": plain(ratio),
@@ -123,9 +126,9 @@ def check_extra_needs_full_ratio(case: RuleInput) -> Refusal | None:
     return None
 
 
-def check_liquidation_known(case: RuleInput) -> Refusal | None:
+def check_liquidation_known(given: RuleInput) -> Refusal | None:
     """-1202: no open liquidation of that id is known, or it is another account's."""
-    return None if case.liquidation is not None else not_found(_terms(case).liquidation_id)
+    return None if given.liquidation is not None else not_found(_terms(given).liquidation_id)
 
 
 def not_found(liquidation_id: int) -> Refusal:
@@ -140,13 +143,13 @@ def not_found(liquidation_id: int) -> Refusal:
     )
 
 
-def check_tier_shape(case: RuleInput) -> Refusal | None:
+def check_tier_shape(given: RuleInput) -> Refusal | None:
     """-1005: symbols on LOW; on HIGH none, or one it lacks; a limit for one it lacks."""
-    terms, liquidation = case.terms, case.liquidation
+    terms, liquidation = given.terms, given.liquidation
     assert terms is not None, _NEEDED
     assert liquidation is not None, _NEEDED
     if violation := _shape_violation(terms, liquidation):
-        return Refusal(errors.WRONG_FORMAT, violations=(violation,))
+        return Refusal(errors.WRONG_FORMAT, "tier_shape", violations=(violation,))
     return None
 
 
@@ -161,7 +164,7 @@ def _shape_violation(terms: Terms, liquidation: Liquidation) -> FieldViolation |
         )
     if not terms.symbols and not terms.limit_price:
         return None
-    listed = {position.symbol for position in liquidation.positions}
+    listed = facts_of(liquidation).by_symbol.keys()
     for index, named in enumerate(terms.symbols):
         if named.symbol not in listed:
             return FieldViolation(
@@ -174,12 +177,12 @@ def _shape_violation(terms: Terms, liquidation: Liquidation) -> FieldViolation |
     return None
 
 
-def check_no_claim_in_process(case: RuleInput) -> Refusal | None:
+def check_no_claim_in_process(given: RuleInput) -> Refusal | None:
     """-1012: a claim on the account is active, or its positions are not refreshed since the last.
 
     Refreshed means: the snapshot's revision is above that of the last completed claim.
     """
-    state, liquidation = case.state, case.liquidation
+    state, liquidation = given.state, given.liquidation
     assert liquidation is not None, _NEEDED
     if state is None:
         return None
@@ -189,6 +192,7 @@ def check_no_claim_in_process(case: RuleInput) -> Refusal | None:
     if completed is not None and liquidation.revision <= completed:
         return Refusal(
             errors.ANOTHER_IN_PROCESS,
+            "no_claim_in_process",
             values={
                 "revision": str(liquidation.revision),
                 "last_completed_revision": str(completed),
@@ -209,124 +213,127 @@ def slot_taken(state: StoredState | None) -> Refusal:
     )
 
 
-def check_liquidator_not_in_liquidation(case: RuleInput) -> Refusal | None:
+def check_liquidator_not_in_liquidation(given: RuleInput) -> Refusal | None:
     """-1012: the liquidator is the liquidated account, or an account with an open liquidation."""
-    terms, liquidation = case.terms, case.liquidation
+    terms, liquidation = given.terms, given.liquidation
     assert terms is not None, _NEEDED
     assert liquidation is not None, _NEEDED
     itself = terms.liquidator_id == liquidation.account_id
-    if not itself and not (case.state is not None and case.state.liquidator_in_liquidation):
+    if not itself and not (given.state is not None and given.state.liquidator_in_liquidation):
         return None
-    return Refusal(errors.LIQUIDATOR_IN_LIQUIDATION, retry_after_s=RETRY_AFTER_S)
+    return Refusal(
+        errors.LIQUIDATOR_IN_LIQUIDATION,
+        "liquidator_not_in_liquidation",
+        retry_after_s=RETRY_AFTER_S,
+    )
 
 
-def check_margin_below_maintenance(case: RuleInput) -> Refusal | None:
+def check_margin_below_maintenance(given: RuleInput) -> Refusal | None:
     """-1202: margin_ratio >= maintenance_margin_ratio; being equal is enough margin."""
-    liquidation = case.liquidation
+    liquidation = given.liquidation
     assert liquidation is not None, _NEEDED
-    if not at_least(liquidation.margin_ratio, liquidation.maintenance_margin_ratio):
+    facts = facts_of(liquidation)
+    if not facts.margin_is_enough:
         return None
     return Refusal(
         errors.MARGIN_IS_ENOUGH,
+        "margin_below_maintenance",
         values={
-            "margin_ratio": plain(liquidation.margin_ratio),
-            "maintenance_margin_ratio": plain(liquidation.maintenance_margin_ratio),
+            "margin_ratio": facts.margin_ratio_text,
+            "maintenance_margin_ratio": facts.maintenance_margin_ratio_text,
         },
         subject=f"accounts/{liquidation.account_id}",
     )
 
 
-def check_least_request_ratio(case: RuleInput) -> Refusal | None:
+def check_least_request_ratio(given: RuleInput) -> Refusal | None:
     """-1201: the claim takes less than the tier's threshold, inclusive.
 
     On LOW the liquidation's total counts, on HIGH each requested symbol, in request order. Where
     the notional is below the threshold only the whole may be claimed.
     """
-    threshold = case.policy.min_claim_notional[_liquidation(case).tier]
-    for demand in case.demands or ():
-        ratio = demand.ratio if demand.ratio is not None else ZERO
-        if demand.notional < threshold:
+    threshold = given.policy.min_claim_notional[_liquidation(given).tier]
+    for check in given.checks or ():
+        ratio = check.ratio if check.ratio is not None else ZERO
+        if check.notional < threshold:
             if ratio != ONE:
-                return _too_small(errors.TOTAL_BELOW_THRESHOLD, case, demand, threshold)
-        elif product(ratio, demand.notional) < threshold:
-            return _too_small(errors.RATIO_TOO_SMALL, case, demand, threshold)
+                return _too_small(errors.TOTAL_BELOW_THRESHOLD, given, check, threshold)
+        elif product(ratio, check.notional) < threshold:
+            return _too_small(errors.RATIO_TOO_SMALL, given, check, threshold)
     return None
 
 
-def least_ratio_of(demand: ThresholdCheck, threshold: Decimal) -> Decimal:
-    """The least ratio that passes for `demand`: 1 below the threshold, else rounded up."""
-    return ONE if demand.notional < threshold else least_ratio(threshold, demand.notional)
-
-
 def _too_small(
-    row: errors.ErrorRow, case: RuleInput, demand: ThresholdCheck, threshold: Decimal
+    row: errors.ErrorRow, given: RuleInput, check: ThresholdCheck, threshold: Decimal
 ) -> Refusal:
     values = {
-        "least_req_ratio": plain(least_ratio_of(demand, threshold)),
-        "total_notional": plain(demand.notional),
+        "least_req_ratio": plain(least_ratio(threshold, check.notional)),
+        "total_notional": plain(check.notional),
         "min_claim_notional": plain(threshold),
     }
-    subject = f"liquidations/{_liquidation(case).liquidation_id}"
-    if demand.symbol is not None:
-        values["symbol"] = demand.symbol
-        subject = f"{subject}/positions/{demand.symbol}"
-    return Refusal(row, values=values, subject=subject)
+    subject = f"liquidations/{_liquidation(given).liquidation_id}"
+    if check.symbol is not None:
+        values["symbol"] = check.symbol
+        subject = f"{subject}/positions/{check.symbol}"
+    return Refusal(row, "least_request_ratio", values=values, subject=subject)
 
 
-def check_limit_price(case: RuleInput) -> Refusal | None:
+def check_limit_price(given: RuleInput) -> Refusal | None:
     """-1103: a claimed long's mark price is above its limit, or a claimed short's below it."""
-    terms = case.terms
+    terms = given.terms
     assert terms is not None, _NEEDED
     limits = terms.limit_price
     if not limits:
         return None
-    for position, _ in case.claimed or ():
+    for position, _ in given.claimed or ():
         limit = limits.get(position.symbol)
         if limit is None or position.mark_price == limit:
             continue
         if (position.mark_price > limit) is (position.position_qty > ZERO):
             return Refusal(
                 errors.LIMIT_PRICE_CROSSED,
+                "limit_price",
                 values={
                     "symbol": position.symbol,
                     "mark_price": plain(position.mark_price),
                     "limit_price": plain(limit),
                 },
                 subject=(
-                    f"liquidations/{_liquidation(case).liquidation_id}/positions/{position.symbol}"
+                    f"liquidations/{_liquidation(given).liquidation_id}/positions/{position.symbol}"
                 ),
             )
     return None
 
 
-def check_liquidator_margin(case: RuleInput) -> Refusal | None:
+def check_liquidator_margin(given: RuleInput) -> Refusal | None:
     """-1101: after the claim the liquidator's initial margin would exceed its collateral.
 
     -1005 where a claimed symbol is not listed in the liquidator's account: its parameters are
     unknown then.
     """
-    if case.liquidator is None:
+    if given.liquidator is None:
         return None
-    account = case.liquidator.account
+    account = given.liquidator.account
     listed = {position.symbol for position in account.positions}
     taken: dict[str, Decimal] = {}
-    for position, ratio in case.claimed or ():
+    for position, ratio in given.claimed or ():
         if position.symbol not in listed:
             violation = FieldViolation(
                 "liquidator.account.positions", "must list every claimed symbol"
             )
-            return Refusal(errors.WRONG_FORMAT, violations=(violation,))
-        taken[position.symbol] = max_quantity(_terms(case), position.position_qty, ratio)
+            return Refusal(errors.WRONG_FORMAT, "liquidator_margin", violations=(violation,))
+        taken[position.symbol] = max_quantity(_terms(given), position.position_qty, ratio)
     margin = initial_margin_after(account, taken)
     if margin.sufficient:
         return None
     return Refusal(
         errors.MARGIN_INSUFFICIENT,
+        "liquidator_margin",
         values={
             "initial_margin_after": plain(margin.required),
             "collateral_value": plain(account.collateral_value),
         },
-        subject=f"accounts/{case.liquidator.liquidator_id}",
+        subject=f"accounts/{given.liquidator.liquidator_id}",
     )
 
 
@@ -353,14 +360,14 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 
 
-def _terms(case: RuleInput) -> Terms:
-    assert case.terms is not None, _NEEDED
-    return case.terms
+def _terms(given: RuleInput) -> Terms:
+    assert given.terms is not None, _NEEDED
+    return given.terms
 
 
-def _liquidation(case: RuleInput) -> Liquidation:
-    assert case.liquidation is not None, _NEEDED
-    return case.liquidation
+def _liquidation(given: RuleInput) -> Liquidation:
+    assert given.liquidation is not None, _NEEDED
+    return given.liquidation
 
 
 def _ratio_field(terms: Terms, index: int) -> str:

@@ -3,34 +3,41 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from liquidation.rules.checks import RULES, least_ratio_of, max_quantity
+from liquidation.rules.checks import Rule, max_quantity
 from liquidation.rules.margin import initial_margin_after
 from liquidation.rules.model import Outcome, RuleInput, RuleResult
-from liquidation.rules.numbers import plain
+from liquidation.rules.numbers import least_ratio, plain
 from liquidation.rules.policy import Mode
+from liquidation.rules.snapshot import facts_of
 
-__all__ = ["facts_of"]
+__all__ = ["explain_rule"]
 
-_NEEDED: Final = "a rule that is asked finds what it needs"
-
-
-def facts_of(result: RuleResult, case: RuleInput) -> Mapping[str, str]:
-    """The facts of one rule: the numbers that it compared, or why it was skipped."""
-    if result.outcome is Outcome.SKIPPED:
-        return {"skipped": _why_skipped(result.rule, case)}
-    facts = dict(_FACTS[result.rule](case)) if result.rule in _FACTS else {}
-    if result.refusal is not None:
-        facts.update(result.refusal.values)
-        for violation in result.refusal.violations[:1]:
-            facts |= {"field": violation.field, "problem": violation.description}
-    return facts
+_NEEDED: Final = "a rule that runs finds what it needs"
 
 
-def _why_skipped(rule_name: str, case: RuleInput) -> str:
-    if case.policy.mode(rule_name) is Mode.OFF:
+def explain_rule(rule: Rule, given: RuleInput, *, runs: bool) -> RuleResult:
+    """What became of one rule, with its facts: the numbers that it compared, or why it is skipped.
+
+    A rule that `runs` is run whatever refused before it.
+    """
+    if not runs:
+        return RuleResult(rule.name, Outcome.SKIPPED, facts={"skipped": _why_skipped(rule, given)})
+    refusal = rule.check(given)
+    facts = dict(_FACTS[rule.name](given)) if rule.name in _FACTS else {}
+    if refusal is None:
+        return RuleResult(rule.name, Outcome.PASSED, facts=facts)
+    facts.update(refusal.values)
+    for violation in refusal.violations[:1]:
+        facts |= {"field": violation.field, "problem": violation.description}
+    shadowed = given.policy.mode(rule.name) is Mode.SHADOW
+    outcome = Outcome.SHADOW_REFUSED if shadowed else Outcome.REFUSED
+    return RuleResult(rule.name, outcome, refusal, facts)
+
+
+def _why_skipped(rule: Rule, given: RuleInput) -> str:
+    if given.policy.mode(rule.name) is Mode.OFF:
         return "the rule is off"
-    rule = next(rule for rule in RULES if rule.name == rule_name)
-    missing = next(part for part in rule.needs if getattr(case, part) is None)
+    missing = next(part for part in rule.needs if getattr(given, part) is None)
     return _MISSING[missing]
 
 
@@ -43,36 +50,36 @@ _MISSING: Final[Mapping[str, str]] = {
 }
 
 
-def _ratio_facts(case: RuleInput) -> dict[str, str]:
-    assert case.terms is not None, _NEEDED
-    ratios = case.terms.ratios
+def _ratio_facts(given: RuleInput) -> dict[str, str]:
+    assert given.terms is not None, _NEEDED
+    ratios = given.terms.ratios
     if len(ratios) == 1:
         return {"ratio_qty_request": plain(ratios[0])}
     return {"least": plain(min(ratios)), "largest": plain(max(ratios)), "count": str(len(ratios))}
 
 
-def _extra_facts(case: RuleInput) -> dict[str, str]:
-    assert case.terms is not None, _NEEDED
-    return {"extra_liquidation_ratio": plain(case.terms.extra_liquidation_ratio)}
+def _extra_facts(given: RuleInput) -> dict[str, str]:
+    assert given.terms is not None, _NEEDED
+    return {"extra_liquidation_ratio": plain(given.terms.extra_liquidation_ratio)}
 
 
-def _liquidation_facts(case: RuleInput) -> dict[str, str]:
-    liquidation = case.liquidation
+def _liquidation_facts(given: RuleInput) -> dict[str, str]:
+    liquidation = given.liquidation
     if liquidation is None:
         return {}
     return {"account_id": liquidation.account_id, "revision": str(liquidation.revision)}
 
 
-def _shape_facts(case: RuleInput) -> dict[str, str]:
-    liquidation = case.liquidation
+def _shape_facts(given: RuleInput) -> dict[str, str]:
+    liquidation = given.liquidation
     assert liquidation is not None, _NEEDED
     return {"tier": liquidation.tier.name, "positions": str(len(liquidation.positions))}
 
 
-def _claim_facts(case: RuleInput) -> dict[str, str]:
+def _claim_facts(given: RuleInput) -> dict[str, str]:
     """A claim that is in process is refused, and named, by the rule itself."""
-    facts = _liquidation_facts(case)
-    state = case.state
+    facts = _liquidation_facts(given)
+    state = given.state
     if state is None:
         return facts
     if state.active_claim is not None:
@@ -82,48 +89,48 @@ def _claim_facts(case: RuleInput) -> dict[str, str]:
     return facts
 
 
-def _liquidator_facts(case: RuleInput) -> dict[str, str]:
-    assert case.terms is not None, _NEEDED
-    return {"liquidator_id": case.terms.liquidator_id}
+def _liquidator_facts(given: RuleInput) -> dict[str, str]:
+    assert given.terms is not None, _NEEDED
+    return {"liquidator_id": given.terms.liquidator_id}
 
 
-def _margin_facts(case: RuleInput) -> dict[str, str]:
-    liquidation = case.liquidation
+def _margin_facts(given: RuleInput) -> dict[str, str]:
+    liquidation = given.liquidation
     assert liquidation is not None, _NEEDED
     return {
-        "margin_ratio": plain(liquidation.margin_ratio),
-        "maintenance_margin_ratio": plain(liquidation.maintenance_margin_ratio),
+        "margin_ratio": facts_of(liquidation).margin_ratio_text,
+        "maintenance_margin_ratio": facts_of(liquidation).maintenance_margin_ratio_text,
     }
 
 
-def _threshold_facts(case: RuleInput) -> dict[str, str]:
-    """Those of the symbol that asks for the largest ratio; on LOW there is one demand only."""
-    assert case.liquidation is not None, _NEEDED
-    assert case.demands is not None, _NEEDED
-    threshold = case.policy.min_claim_notional[case.liquidation.tier]
-    demand = max(case.demands, key=lambda each: least_ratio_of(each, threshold))
+def _threshold_facts(given: RuleInput) -> dict[str, str]:
+    """Those of the symbol that asks for the largest ratio; on LOW there is one check only."""
+    assert given.liquidation is not None, _NEEDED
+    assert given.checks is not None, _NEEDED
+    threshold = given.policy.min_claim_notional[given.liquidation.tier]
+    check = max(given.checks, key=lambda each: least_ratio(threshold, each.notional))
     facts = {
-        "total_notional": plain(demand.notional),
-        "least_req_ratio": plain(least_ratio_of(demand, threshold)),
+        "total_notional": plain(check.notional),
+        "least_req_ratio": plain(least_ratio(threshold, check.notional)),
         "min_claim_notional": plain(threshold),
     }
-    if demand.ratio is not None:
-        facts["ratio_qty_request"] = plain(demand.ratio)
-    return facts if demand.symbol is None else facts | {"symbol": demand.symbol}
+    if check.ratio is not None:
+        facts["ratio_qty_request"] = plain(check.ratio)
+    return facts if check.symbol is None else facts | {"symbol": check.symbol}
 
 
-def _limit_facts(case: RuleInput) -> dict[str, str]:
-    assert case.terms is not None, _NEEDED
-    return {"limits": str(len(case.terms.limit_price))}
+def _limit_facts(given: RuleInput) -> dict[str, str]:
+    assert given.terms is not None, _NEEDED
+    return {"limits": str(len(given.terms.limit_price))}
 
 
-def _initial_margin_facts(case: RuleInput) -> dict[str, str]:
-    assert case.liquidator is not None, _NEEDED
-    assert case.terms is not None, _NEEDED
-    account = case.liquidator.account
+def _initial_margin_facts(given: RuleInput) -> dict[str, str]:
+    assert given.liquidator is not None, _NEEDED
+    assert given.terms is not None, _NEEDED
+    account = given.liquidator.account
     taken = {
-        position.symbol: max_quantity(case.terms, position.position_qty, ratio)
-        for position, ratio in case.claimed or ()
+        position.symbol: max_quantity(given.terms, position.position_qty, ratio)
+        for position, ratio in given.claimed or ()
     }
     return {
         "initial_margin_after": plain(initial_margin_after(account, taken).required),
@@ -134,7 +141,7 @@ def _initial_margin_facts(case: RuleInput) -> dict[str, str]:
 _FACTS: Final[Mapping[str, Callable[[RuleInput], dict[str, str]]]] = {
     "ratio_qty_request_range": _ratio_facts,
     "extra_liquidation_ratio_range": _extra_facts,
-    "extra_needs_full_ratio": lambda case: _ratio_facts(case) | _extra_facts(case),
+    "extra_needs_full_ratio": lambda given: _ratio_facts(given) | _extra_facts(given),
     "liquidation_known": _liquidation_facts,
     "tier_shape": _shape_facts,
     "no_claim_in_process": _claim_facts,

@@ -4,9 +4,9 @@ from decimal import Decimal
 from typing import Final
 
 from liquidation.rules import errors
-from liquidation.rules.intake import FieldViolations
 from liquidation.rules.model import Claim, ClaimState, FieldViolation, Refusal
 from liquidation.rules.numbers import EXACT
+from liquidation.rules.parse import FieldViolations
 
 __all__ = [
     "MAX_REQUEST_ID",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from liquidation.rules.errors import ErrorRow
 from liquidation.rules.numbers import Ratio, product
@@ -16,11 +16,13 @@ from liquidation.rules.value import value
 
 if TYPE_CHECKING:
     from liquidation.rules.policy import Policy
+    from liquidation.rules.snapshot import SnapshotFacts
 
 __all__ = [
     "ActiveClaim",
     "Claim",
     "ClaimEvent",
+    "ClaimRequest",
     "ClaimState",
     "ClaimedPosition",
     "Decision",
@@ -47,6 +49,9 @@ class Tier(Enum):
 
     LOW = 1
     HIGH = 2
+
+    # Members are single: an Enum's own hash is of its name, in Python, and four times as slow.
+    __hash__ = object.__hash__
 
 
 @value
@@ -104,6 +109,8 @@ class Liquidation:
     revision: int
     snapshot_time_ns: int | None = None
     account: MarginAccount | None = None
+    # What follows from the snapshot alone, see `rules.snapshot.facts_of`; not part of its value.
+    facts: "SnapshotFacts | None" = field(default=None, init=False, compare=False, repr=False)
 
 
 @value
@@ -146,12 +153,15 @@ class Terms:
 
 @value
 class ClaimedPosition:
-    """What an accepted claim takes: qty = position_qty × ratio, max_qty = × (ratio + extra)."""
+    """What an accepted claim takes: qty = position_qty × ratio, max_qty = × (ratio + extra).
+
+    `notional` is |qty × mark_price| in USDC. All three are plain decimals as text, rendered once.
+    """
 
     symbol: str
-    qty: Decimal
-    max_qty: Decimal
-    notional: Decimal
+    qty: str
+    max_qty: str
+    notional: str
 
 
 class ClaimState(Enum):
@@ -226,13 +236,15 @@ class StoredState:
     liquidator_in_liquidation: bool = False
     active_claim: ActiveClaim | None = None
     last_completed_revision: int | None = None
+    # For the log, to keep the state as it writes it; not part of its value.
+    rendered: Any = field(default=None, init=False, compare=False, repr=False)
 
 
 @value
 class ThresholdCheck:
     """One comparison with the tier's threshold: the whole liquidation (LOW) or a symbol (HIGH).
 
-    `ratio` is None where the terms have none for it.
+    `ratio` is None if the terms have none for it.
     """
 
     symbol: str | None
@@ -241,12 +253,28 @@ class ThresholdCheck:
 
 
 @value
+class ClaimRequest:
+    """A request for a claim as it was parsed. With `violations` nothing else of it is to be used.
+
+    `terms` is None exactly if there are violations. `unknown_fields` are the paths of fields that
+    the service does not know.
+    """
+
+    terms: Terms | None = None
+    snapshot: Liquidation | None = None
+    liquidator: Liquidator | None = None
+    violations: tuple[FieldViolation, ...] = ()
+    unknown_fields: tuple[str, ...] = ()
+    explain: bool = False
+
+
+@value
 class RuleInput:
     """All that the rules look at.
 
-    `terms` is None where the request is not well formed, `liquidation` where none is known,
-    `claimed` where the terms do not fit the liquidation's tier and symbols, `demands` where the
-    notional that the claim is about cannot be told.
+    `terms` is None if the request is not well formed, `state` if the store was not asked,
+    `liquidation` if none is known, `claimed` if the terms do not fit the liquidation's tier and
+    symbols, `checks` if the notional that the claim is about cannot be told.
     """
 
     policy: "Policy"
@@ -257,12 +285,12 @@ class RuleInput:
     state: StoredState | None = None
     liquidation: Liquidation | None = None
     claimed: tuple[tuple[Position, Decimal], ...] | None = None
-    demands: tuple[ThresholdCheck, ...] | None = None
+    checks: tuple[ThresholdCheck, ...] | None = None
 
 
 @value
 class Refusal:
-    """Why a request is refused: a row of the catalogue, and the numbers that it speaks of.
+    """Why a request is refused: a row of the table of errors, and the numbers that it speaks of.
 
     `values` are shown in the details; those that the row's template names also stand in the
     message. `subject` names the thing that the refusal is about, such as "liquidations/42".
@@ -275,11 +303,11 @@ class Refusal:
     subject: str = ""
     not_found: tuple[str, str] | None = None  # type and name of what was not found
     retry_after_s: Decimal | None = None
+    # The row's words with numbers filled in: the line, the status and its details share them.
+    message: str = field(default="", init=False, compare=False)
 
-    @property
-    def message(self) -> str:
-        """The row's words with numbers filled in."""
-        return self.row.render(self.values)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", self.row.render(self.values))
 
 
 class Outcome(Enum):
@@ -305,21 +333,23 @@ class RuleResult:
 class Decision:
     """A decision with everything that it was made from.
 
-    Numbers are None where they cannot be computed. `trace` is empty unless asked for; `shadow`
-    holds what rules in shadow mode would have refused.
+    The numbers are plain decimals as text, rendered once; "" if they cannot be computed. `trace` is
+    empty unless it was asked for; `shadow` holds what rules in shadow mode would have refused.
+    `given` is what the rules looked at, None if they were not asked.
     """
 
     refusal: Refusal | None
     rules_version: str
-    total_notional: Decimal | None = None
-    least_req_ratio: Decimal | None = None
-    margin_ratio: Ratio | None = None
-    maintenance_margin_ratio: Ratio | None = None
+    total_notional: str = ""
+    least_req_ratio: str = ""
+    margin_ratio: str = ""
+    maintenance_margin_ratio: str = ""
     liquidation_revision: int = 0
     account_id: str = ""
     positions: tuple[ClaimedPosition, ...] = ()
     trace: tuple[RuleResult, ...] = ()
     shadow: tuple[Refusal, ...] = ()
+    given: RuleInput | None = field(default=None, compare=False, repr=False)
 
     @property
     def accepted(self) -> bool:

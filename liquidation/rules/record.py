@@ -86,9 +86,9 @@ def claimed_positions_record(positions: Sequence[ClaimedPosition]) -> list[Recor
     return [
         {
             "symbol": each.symbol,
-            "qty": plain(each.qty),
-            "max_qty": plain(each.max_qty),
-            "notional": plain(each.notional),
+            "qty": each.qty,
+            "max_qty": each.max_qty,
+            "notional": each.notional,
         }
         for each in positions
     ]
@@ -99,12 +99,7 @@ def claimed_positions_from_record(
 ) -> tuple[ClaimedPosition, ...]:
     """What `claimed_positions_record` wrote."""
     return tuple(
-        ClaimedPosition(
-            each["symbol"],
-            Decimal(each["qty"]),
-            Decimal(each["max_qty"]),
-            Decimal(each["notional"]),
-        )
+        ClaimedPosition(each["symbol"], each["qty"], each["max_qty"], each["notional"])
         for each in records
     )
 

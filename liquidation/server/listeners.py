@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-import grpc
-
 from liquidation.config.addresses import (
     Address,
     TcpAddress,
@@ -28,6 +26,7 @@ from liquidation.config.addresses import (
     parse_owner,
 )
 from liquidation.config.tls import Certificates, server_credentials
+from liquidation.transport.base import Server
 
 __all__ = [
     "ListenError",
@@ -160,7 +159,7 @@ def _remove_stale(path: Path) -> None:
 
 
 def bind(
-    server: grpc.aio.Server,
+    server: Server,
     address: Address,
     certificates: Callable[[], Certificates] | None,
     access: UnixAccess,
@@ -178,16 +177,14 @@ def bind(
         _bind_unix(server, address.path, access)
         return str(address)
     try:
-        if certificates is None:
-            port = server.add_insecure_port(str(address))
-        else:
-            port = server.add_secure_port(str(address), server_credentials(certificates))
+        credentials = None if certificates is None else server_credentials(certificates)
+        port = server.listen(str(address), credentials)
     except RuntimeError as error:
         raise ListenError(f"cannot listen on {address}: is it in use?") from error
     return str(TcpAddress(address.host, port))
 
 
-def _bind_unix(server: grpc.aio.Server, path: Path, access: UnixAccess) -> None:
+def _bind_unix(server: Server, path: Path, access: UnixAccess) -> None:
     """Makes the socket where nobody else reaches it, and moves it to `path` when it is complete.
 
     gRPC removes what stands at the path that it binds, and again when it shuts down. With a path
@@ -197,7 +194,7 @@ def _bind_unix(server: grpc.aio.Server, path: Path, access: UnixAccess) -> None:
         user, group = (-1, -1) if access.owner is None else parse_owner(access.owner)
         with _unreachable(path) as made:
             # gRPC reads an address as part of a URI.
-            server.add_insecure_port(f"unix:{quote(os.fsencode(made))}")
+            server.listen(f"unix:{quote(os.fsencode(made))}")
             made.chmod(access.mode)
             os.chown(made, user, group)
             made.rename(path)

@@ -1,46 +1,46 @@
 """Runs the server: its parts in order, its signals, and its drain."""
 
-import asyncio
 import os
-import signal
 import sys
-import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-import grpc
 import orjson
-import uvloop
-from grpc_health.v1 import health_pb2_grpc
 
-from liquidation.api.door import Metadata, trace_id_of
-from liquidation.api.guards import Guard
-from liquidation.config.addresses import parse_address
+from liquidation.api.admission import trace_id_of
+from liquidation.api.services import Services, build_services
+from liquidation.config.addresses import UnixAccess, UnixAddress, parse_address
 from liquidation.config.live import Configuration, LiveConfig
 from liquidation.config.settings import Settings
-from liquidation.config.watched_file import watch
 from liquidation.decisionlog import opening
 from liquidation.decisionlog.writer import DecisionLog
 from liquidation.metrics import Instruments, new_metrics
-from liquidation.server import grpc_server
-from liquidation.server.background import Health, HealthServicer, LeaseReaper, shed
+from liquidation.server.channel_options import channel_options
 from liquidation.server.gc_freeze import freeze_gc
-from liquidation.server.listeners import owned, require_encryption, require_loopback
+from liquidation.server.listeners import bind, owned, require_encryption, require_loopback
+from liquidation.server.memory import most_untaken
 from liquidation.server.reload_reporter import ReloadReporter
-from liquidation.server.services import Services, put_together
-from liquidation.store.base import Store
+from liquidation.server.signals import attending
+from liquidation.server.upkeep import Parts, Upkeep
 from liquidation.store.opening import open_store
+from liquidation.transport import (
+    Call,
+    Handler,
+    HealthTable,
+    Server,
+    open_server,
+    reflection_handlers,
+)
 
 __all__ = [
     "Sidecar",
     "StartError",
-    "end_on_signal",
     "held",
+    "nothing_to_replace",
     "print_serving",
     "serve",
     "serving_facts",
@@ -49,8 +49,6 @@ __all__ = [
 
 _OTLP: Final = "otlp"
 _MIB: Final = 1 << 20
-# How long it takes at most until clients know that their connection ends, in seconds.
-_GOODBYE_S: Final = 0.02
 
 
 class StartError(Exception):
@@ -65,18 +63,31 @@ class Sidecar:
     metrics_address: str | None
     log: DecisionLog
     settings: Settings
-    in_force: LiveConfig
-    _changes: ReloadReporter
+    live: LiveConfig
+    _logbook: opening.Logbook
+    _reporter: ReloadReporter
+    # Why it does not run on the transport that was asked for, "" if it does.
+    _fallback: str
 
     def tell(self, event: str) -> None:
-        """Tells in the log that calls are accepted, and the rules by which they are decided."""
+        """Reports in the log that calls are accepted, and the rules that decide them."""
         self.log.note("info", event, **self.facts())
-        self._changes.begin(self.in_force)
+        if self._fallback:
+            self.log.note("warning", "transport_fallback", problem=self._fallback)
+        self._reporter.begin(self.live)
 
     def facts(self) -> dict[str, Any]:
         """What is told of a server that serves."""
-        version = self.in_force.policy().version
+        version = self.live.policy().version
         return serving_facts(self.settings, version, self.addresses, self.metrics_address)
+
+    def hang_up(self) -> None:
+        """Opens the log file again, and reads all other files again."""
+        try:
+            self._logbook.reopen()
+            self.live.reload()
+        except Exception as error:  # noqa: BLE001 - the process goes on, the fault is reported
+            self.log.fault("", error)
 
 
 def serve(settings: Settings, configuration: Configuration) -> None:
@@ -88,16 +99,14 @@ def serve(settings: Settings, configuration: Configuration) -> None:
         LogbookError: the log file cannot be opened.
         StartError: what is asked for is not installed.
     """
-    uvloop.run(_serve(settings, configuration))
-
-
-async def _serve(settings: Settings, configuration: Configuration) -> None:
-    ended = asyncio.Event()
-    end_on_signal(ended)
-    with held(settings):
-        async with sidecar(settings, configuration):
-            freeze_gc()
-            await ended.wait()
+    with (
+        attending(nothing_to_replace) as attention,
+        held(settings),
+        sidecar(settings, configuration) as running,
+    ):
+        attention.heed_hang_ups(running.hang_up)
+        freeze_gc()
+        attention.ended.wait()
 
 
 @contextmanager
@@ -120,108 +129,116 @@ def held(settings: Settings) -> Iterator[None]:
         yield
 
 
-def end_on_signal(ended: asyncio.Event) -> None:
-    """Sets `ended` when this process is told to end, by SIGTERM or SIGINT."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-
-
-@asynccontextmanager
-async def sidecar(
+@contextmanager
+def sidecar(
     settings: Settings,
     configuration: Configuration,
-    place: opening.WorkerInfo | None = None,
+    worker: opening.WorkerInfo | None = None,
     scraped: Connection | None = None,
-) -> AsyncIterator[Sidecar]:
+) -> Iterator[Sidecar]:
     """A server that accepts calls while the block runs, and drains at its end; see `serve`.
 
-    One of several workers has a `place`: it shares its addresses with others, and tells that it
-    serves when it is told to. Its metrics go to its supervisor over `scraped`.
+    One of several processes is a `worker`: it shares its addresses with others, and tells that it
+    serves when it is told to. Its metrics go to its supervisor over `scraped`. From any thread.
     """
-    async with AsyncExitStack() as parts:
+    with ExitStack() as parts:
         instruments, endpoint = parts.enter_context(_instruments(settings, scraped))
-        book = await parts.enter_async_context(opening.open_log(settings, place, instruments))
-        changes = ReloadReporter(book.log, instruments)
-        in_force = LiveConfig(settings, configuration, _utc, changes)
-        _heed_signals(book, in_force)
-        store = await open_store(
+        logbook = parts.enter_context(opening.open_log(settings, worker, instruments))
+        log = logbook.log
+        reporter = ReloadReporter(log, instruments)
+        live = LiveConfig(settings, configuration, _utc, reporter)
+        with _serving(settings, live, log, instruments, worker) as (addresses, fallback):
+            running = Sidecar(addresses, endpoint, log, settings, live, logbook, reporter, fallback)
+            if worker is None:
+                running.tell("serving")
+                if settings.log_file is not None:
+                    print_serving(running.facts())
+            yield running
+        log.note("info", "stopped", log_lines_lost=log.lost)
+
+
+@contextmanager
+def _serving(
+    settings: Settings,
+    live: LiveConfig,
+    log: DecisionLog,
+    instruments: Instruments,
+    worker: opening.WorkerInfo | None,
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Takes calls while the block runs, and drains; gives the addresses, and why it fell back."""
+
+    def on_fault(error: BaseException) -> None:
+        log.fault("", error)
+
+    with ExitStack() as parts:
+        store = open_store(
             settings.store,
             timeout_s=settings.store_timeout,
             connections=settings.store_connections,
             committed=instruments.committed,
+            on_fault=on_fault,
         )
-        parts.push_async_callback(store.aclose)
-        guard = Guard(in_force.limits, in_force.keys, _utc, time.monotonic)
-        instruments.watch(lambda: guard.in_progress, lambda: book.log.lost)
+        parts.callback(store.close)
         spans = parts.enter_context(_spans(settings))
-        services = put_together(
-            in_force,
-            guard,
-            book.log,
-            store,
-            instruments,
+        services = build_services(
+            live, log, store, instruments, settings.max_call_time, spans.trace_id
+        )
+        instruments.watch(lambda: services.admission.limiter.in_progress, lambda: log.lost)
+        table = HealthTable()
+        server, fallback = open_server(
+            settings.transport,
+            _handlers(spans.traced(services.handlers), table, services),
+            channel_options(settings, live.limits().max_request_bytes, shared=worker is not None),
+            on_fault,
+            most_untaken(settings.max_memory * _MIB),
             settings.max_call_time,
-            spans.trace_id,
-            settings.max_memory * _MIB,
         )
-        server = grpc_server.server_of(
-            settings, in_force, services.handlers, spans.interceptors, shared=place is not None
-        )
-        unix_too = place is None or place.worker == 0
-        addresses = grpc_server.bound(server, settings, in_force, unix_too=unix_too)
-        running = Sidecar(addresses, endpoint, book.log, settings, in_force, changes)
-        beside = _Beside(services, store, in_force, book.log, instruments)
-        await parts.enter_async_context(_running(server, beside, settings.drain_time))
-        if place is None:
-            running.tell("serving")
-            if settings.log_file is not None:
-                print_serving(running.facts())
-        yield running
+        addresses = _bound(server, settings, live, unix_too=worker is None or worker.worker == 0)
+        made = Parts(settings, live, log, instruments, store, services, table)
+        with _draining(made, server):
+            yield addresses, fallback
 
 
-@dataclass(frozen=True, slots=True)
-class _Beside:
-    """What the server needs beside what answers calls."""
-
-    services: Services
-    store: Store
-    in_force: LiveConfig
-    log: DecisionLog
-    instruments: Instruments
-
-
-@asynccontextmanager
-async def _running(server: grpc.aio.Server, beside: _Beside, drain_s: float) -> AsyncIterator[None]:
+@contextmanager
+def _draining(parts: Parts, server: Server) -> Iterator[None]:
     """The server takes calls while the block runs; at its end those that have begun may end."""
-    servicer = HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    files, log = beside.in_force.files, beside.log
-    services, instruments = beside.services, beside.instruments
-    settling = LeaseReaper(services.claims, log)
-    health = Health(beside.store, settling, files, servicer, services.writing, log, instruments)
-    await health.refresh()
-    await server.start()
-    background = [
-        asyncio.create_task(health.run()),
-        asyncio.create_task(settling.run()),
-        asyncio.create_task(shed(services.door.shedding, log)),
-        asyncio.create_task(watch(files, lambda error: log.fault("", error))),
-    ]
+    upkeep = Upkeep(parts, server)
+    upkeep.refresh_health()
+    server.start()
+    upkeep.start()
     try:
         yield
     finally:
-        log.note("info", "draining")
-        for task in background:
-            task.cancel()
-        instruments.serves(False)  # noqa: FBT003 - it is the value itself
-        await servicer.end()
-        beside.services.door.end_streams()
-        async with beside.services.door.holding_answers() as held:
-            stopping = asyncio.create_task(server.stop(drain_s))
-            await asyncio.sleep(_GOODBYE_S if held else 0)
-        await stopping
-        await beside.services.unfinished.drained()
-        log.note("info", "stopped", log_lines_lost=log.lost)
+        parts.log.note("info", "draining")
+        upkeep.end()
+        server.drain(parts.settings.drain_time)
+
+
+def _handlers(
+    traced: Mapping[str, Handler], table: HealthTable, services: Services
+) -> Mapping[str, Handler]:
+    """All that is served: the services, health, and reflection."""
+    return {**traced, **table.handlers(), **reflection_handlers(services.names)}
+
+
+def _bound(
+    server: Server, settings: Settings, live: LiveConfig, *, unix_too: bool
+) -> tuple[str, ...]:
+    """Makes the server listen on its addresses; returns them with the ports that were given.
+
+    Without `unix_too` those of Unix sockets are left to another process.
+
+    Raises:
+        ListenError: an address cannot be listened on.
+    """
+    access = UnixAccess(settings.unix_mode, settings.unix_owner)
+    certificates = live.certificates_in_use()
+    addresses = map(parse_address, settings.listen)
+    return tuple(
+        bind(server, address, certificates, access)
+        for address in addresses
+        if unix_too or not isinstance(address, UnixAddress)
+    )
 
 
 @contextmanager
@@ -248,8 +265,8 @@ def _instruments(
 class _Spans:
     """How calls are traced."""
 
-    interceptors: tuple[grpc.aio.ServerInterceptor, ...] = ()
-    trace_id: Callable[[Metadata], str] = trace_id_of
+    traced: Callable[[Mapping[str, Handler]], Mapping[str, Handler]] = lambda handlers: handlers
+    trace_id: Callable[[Call], str] = trace_id_of
 
 
 @contextmanager
@@ -261,26 +278,12 @@ def _spans(settings: Settings) -> Iterator[_Spans]:
         from liquidation.server import tracing  # noqa: PLC0415 - it needs an extra
     except ModuleNotFoundError as error:
         raise StartError("--tracing otlp needs pip install 'liquidation[otel]'") from error
-    with tracing.exported() as interceptor:
-        yield _Spans((interceptor,), tracing.current_trace_id)
+    with tracing.exported() as tracer:
+        yield _Spans(tracer.traced, tracing.trace_id)
 
 
-def _heed_signals(book: opening.Logbook, in_force: LiveConfig) -> None:
-    """On SIGHUP the log file is opened again, and all other files are read again."""
-
-    def hang_up() -> None:
-        book.reopen()
-        in_force.reload()
-
-    # Signals are the main thread's; a server that runs elsewhere, as in tests, gets none.
-    if threading.current_thread() is threading.main_thread():
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, hang_up)
-        # It would end the process; where there are workers it is their supervisor's.
-        loop.add_signal_handler(signal.SIGUSR2, _nothing_to_replace)
-
-
-def _nothing_to_replace() -> None:
+def nothing_to_replace() -> None:
+    """Says that SIGUSR2, which would end the process otherwise, changes nothing here."""
     print(
         "liquidation: SIGUSR2 is for the supervisor of several workers, and changes nothing here",
         file=sys.stderr,

@@ -7,7 +7,7 @@ to be.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol, Self
+from typing import Final, NamedTuple, Protocol, Self, TypeVar
 
 from liquidation.rules.model import (
     ActiveClaim,
@@ -21,6 +21,7 @@ from liquidation.rules.model import (
 )
 
 __all__ = [
+    "MAX_PAGE_BYTES",
     "TIMEOUT_S",
     "AccountMismatchError",
     "BeginRequest",
@@ -29,7 +30,9 @@ __all__ = [
     "ClaimActiveError",
     "ClaimFilter",
     "ClaimPage",
+    "ClaimRecord",
     "CommitObserver",
+    "Done",
     "Page",
     "PutResult",
     "SchemaError",
@@ -42,6 +45,9 @@ __all__ = [
 # How long a caller waits for a store by default, in seconds; then it is told that there was no
 # answer.
 TIMEOUT_S: Final = 2.0
+# Bytes of stored rows after which a page ends, whatever was asked for: what a client takes by
+# default is 4 MiB, and to read and render more would hold everyone up.
+MAX_PAGE_BYTES: Final = 2 * 1024 * 1024
 
 # Is told of each group of writes once it is on disk: how many they are, and how many seconds the
 # commit took, waiting for other processes included. Called on whatever thread commits.
@@ -137,9 +143,9 @@ class BeginRequest:
 class BeginResult:
     """What became of a BeginRequest.
 
-    - Refused: `claim` is None, and `verdict` says why.
-    - Granted: `claim` is new, and `verdict` the decision that granted it.
-    - Known: `known` is True, `claim` is what the request_id got before, and `verdict` and
+    - Refused: `claim` is None, and `decision` says why.
+    - Granted: `claim` is new, and `decision` the decision that granted it.
+    - Known: `known` is True, `claim` is what the request_id got before, and `decision` and
       `decision_id` are those of then. Nothing was changed.
 
     `state` is what was decided on, None where the claim was known. `put` is what became of the
@@ -147,7 +153,7 @@ class BeginResult:
     """
 
     claim: Claim | None
-    verdict: Decision
+    decision: Decision
     decision_id: str
     known: bool = False
     state: StoredState | None = None
@@ -161,6 +167,14 @@ class ChangeResult:
 
     claim: Claim | None
     applied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRecord:
+    """A claim as it stands, and everything that happened to it, oldest first."""
+
+    claim: Claim
+    history: Sequence[ClaimEvent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,97 +194,130 @@ class ClaimPage:
     next_below: int | None
 
 
+_R = TypeVar("_R")
+
+# What is told how a request to a store ended: with a result, or with the exception that stands for
+# it (StoreUnavailableError, or one that the method names). Called exactly once, on the caller's
+# thread or on one of the store's; it must not wait.
+Done = Callable[[_R | Exception], None]
+
+
 class Store(Protocol):
-    """Where liquidations and claims are kept. All methods raise StoreUnavailableError.
+    """Where liquidations and claims are kept.
+
+    Every method returns at once. What was asked for is told to `done` when it is durable, or with
+    StoreUnavailableError when it is not known to be.
 
     Leases are judged by the store's clock. A claim whose lease has run out is EXPIRED for every
     reader at once, whether or not that is written down yet.
     """
 
-    async def states(self, queries: Sequence[StateQuery]) -> list[StoredState]:
-        """What is known about each request, in order, all read at one moment."""
+    def states(self, queries: Sequence[StateQuery]) -> list[StoredState] | None:
+        """What is known about each request, in order, all as it is at one moment.
+
+        None if this store cannot tell without waiting: then `read_states` asks it.
+
+        Raises:
+            StoreUnavailableError: the store cannot be read.
+        """
         ...
 
-    async def put(self, liquidations: Sequence[Liquidation]) -> list[PutResult]:
+    def read_states(self, queries: Sequence[StateQuery], done: Done[list[StoredState]]) -> None:
+        """As `states`, by whatever it takes."""
+        ...
+
+    def put(self, liquidations: Sequence[Liquidation], done: Done[list[PutResult]]) -> None:
         """Stores snapshots, all or none, and answers for each in order.
 
-        A snapshot is applied where its liquidation is new, or open with a lower revision stored.
-
-        Raises:
-            AccountMismatchError: one of them is stored for another account.
+        A snapshot is applied if its liquidation is new, or open with a lower revision stored. Ends
+        with AccountMismatchError if one of them is stored for another account.
         """
         ...
 
-    async def get(self, liquidation_id: int) -> Liquidation | None:
-        """The open liquidation of that id; None where it is closed or not known."""
+    def get(self, liquidation_id: int, done: Done[Liquidation | None]) -> None:
+        """The open liquidation of that id; None if it is closed or not known."""
         ...
 
-    async def page(self, account_id: str, after: int, size: int) -> Page:
+    def page(self, account_id: str, after: int, size: int, done: Done[Page]) -> None:
         """Up to `size` open liquidations with an id above `after`, by growing id.
 
-        Of one account only, unless `account_id` is "".
+        Of one account only, unless `account_id` is "". A page may have fewer: it ends behind the
+        row with which it reaches `MAX_PAGE_BYTES`.
         """
         ...
 
-    async def close_liquidation(self, liquidation_id: int) -> Liquidation | None:
-        """Ends an open liquidation, for good, and returns it; None where there is none.
+    def close_liquidation(self, liquidation_id: int, done: Done[Liquidation | None]) -> None:
+        """Ends an open liquidation, for good, and tells it; None if there is none.
 
-        Raises:
-            ClaimActiveError: a claim on it is active; the liquidation stays open.
+        Ends with ClaimActiveError if a claim on it is active; the liquidation stays open.
         """
         ...
 
-    async def begin(
-        self, request: BeginRequest, decide: Callable[[StoredState], Decision]
-    ) -> BeginResult:
+    def begin(
+        self,
+        request: BeginRequest,
+        decide: Callable[[StoredState], Decision],
+        done: Done[BeginResult],
+    ) -> None:
         """Grants a claim if `decide` accepts it: one active claim an account, whoever else tries.
 
         The request_id, the snapshot, the decision and the account's slot are one transaction.
-        `decide` is pure; it may be asked more than once.
+        `decide` is pure; it may run more than once, on any thread.
         """
         ...
 
-    async def renew(self, claim_id: str, token: int, lease_us: int) -> ChangeResult:
+    def renew(self, claim_id: str, token: int, lease_us: int, done: Done[ChangeResult]) -> None:
         """Lets an active claim's lease run for `lease_us` from now."""
         ...
 
-    async def end(
-        self, claim_id: str, token: int | None, state: ClaimState, reason: str
-    ) -> ChangeResult:
+    def end(
+        self,
+        claim_id: str,
+        token: int | None,
+        state: ClaimState,
+        reason: str,
+        done: Done[ChangeResult],
+    ) -> None:
         """Ends an active claim as COMPLETED or CANCELLED. A `token` of None fits every claim."""
         ...
 
-    async def claim(self, *, claim_id: str = "", request_id: str = "") -> Claim | None:
-        """The claim of that claim_id, or else of that request_id."""
+    def claim(
+        self, *, claim_id: str = "", request_id: str = "", done: Done[ClaimRecord | None]
+    ) -> None:
+        """The claim of that claim_id, or else of that request_id, with its history.
+
+        Both are read at one moment.
+        """
         ...
 
-    async def history(self, claim_id: str) -> Sequence[ClaimEvent]:
-        """Everything that happened to a claim, oldest first."""
+    def claims(
+        self, wanted: ClaimFilter, below: int | None, size: int, done: Done[ClaimPage]
+    ) -> None:
+        """Up to `size` claims with a fencing token below `below`, newest first.
+
+        A page may have fewer, as one of liquidations.
+        """
         ...
 
-    async def claims(self, wanted: ClaimFilter, below: int | None, size: int) -> ClaimPage:
-        """Up to `size` claims with a fencing token below `below`, newest first."""
-        ...
-
-    async def count_active(self) -> int:
+    def count_active(self, done: Done[int]) -> None:
         """How many claims are active and their lease not over, on all accounts."""
         ...
 
-    async def expire(self, most: int) -> Sequence[Claim]:
-        """Writes down up to `most` leases that ran out; each is returned to one caller only."""
+    def expire(self, most: int, done: Done[Sequence[Claim]]) -> None:
+        """Writes down up to `most` leases that ran out; each is told to one caller only."""
         ...
 
-    async def purge(self, retention_us: int, most: int) -> int:
-        """Forgets up to `most` claims that ended longer than `retention_us` ago; returns how many.
+    def purge(self, retention_us: int, most: int, done: Done[int]) -> None:
+        """Forgets up to `most` claims that ended longer than `retention_us` ago; tells how many.
 
         What an account's last completed claim settled is not forgotten.
         """
         ...
 
-    async def probe(self) -> None:
-        """Returns where the store answers; raises StoreUnavailableError where it does not."""
+    def probe(self, done: Done[None]) -> None:
+        """Ends well if the store answers."""
         ...
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Finishes what is under way and releases everything. Nothing may be called after."""
         ...

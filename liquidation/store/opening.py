@@ -1,6 +1,7 @@
 """Opens the store that the setting `--store` names."""
 
 from liquidation.store.base import CommitObserver, Store, StoreError
+from liquidation.store.callbacks import Fault, Late
 from liquidation.store.locations import SqliteFile, StoreLocation
 from liquidation.store.sqlite.clock import HostClock
 from liquidation.store.sqlite.store import SqliteStore
@@ -28,17 +29,21 @@ def require_driver() -> None:
         raise DriverMissingError from error
 
 
-async def open_store(
+def open_store(
     location: StoreLocation,
     *,
     timeout_s: float,
     connections: int,
     committed: CommitObserver = lambda *_: None,
+    on_fault: Fault = lambda _: None,
+    late: Late | None = None,
 ) -> Store:
-    """The store at `location`, which answers within `timeout_s` or raises; see `Store`.
+    """The store at `location`, which answers within `timeout_s`; see `Store`.
 
     `connections` is how many of a database it may use at once; a file needs no such bound. A
-    database that cannot be reached is no error: the store is unavailable until it can.
+    database that cannot be reached is no error: the store is unavailable until it can. `committed`
+    is told of each group of writes, `on_fault` what callbacks raise, and `late` the result of each
+    write that was committed after its `done` was told that it was not.
 
     Raises:
         StoreUnavailableError: the file cannot be opened or written.
@@ -47,10 +52,22 @@ async def open_store(
         StoreError: the URL is none that the driver takes.
     """
     if isinstance(location, SqliteFile):
-        return SqliteStore(location.path, HostClock(), committed=committed, timeout_s=timeout_s)
+        return SqliteStore(
+            location.path,
+            HostClock(),
+            committed=committed,
+            timeout_s=timeout_s,
+            on_fault=on_fault,
+            late=late,
+        )
     require_driver()
     from liquidation.store.postgres.store import PostgresStore  # noqa: PLC0415 - it needs an extra
 
-    return await PostgresStore.open(
-        location.url, committed=committed, timeout_s=timeout_s, connections=connections
+    return PostgresStore.open(
+        location.url,
+        committed=committed,
+        timeout_s=timeout_s,
+        connections=connections,
+        on_fault=on_fault,
+        late=late,
     )

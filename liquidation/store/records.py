@@ -1,13 +1,11 @@
 """What every engine stores in the same form: claims and the decisions that granted them."""
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from liquidation.rules.model import Claim, ClaimState, Decision, Liquidation, StoredState
-from liquidation.rules.numbers import plain
 from liquidation.rules.record import (
     claimed_positions_from_record,
     claimed_positions_record,
@@ -19,21 +17,37 @@ from liquidation.store.base import BeginRequest
 
 __all__ = [
     "LEASE_RAN_OUT",
+    "ClaimRow",
     "account_of",
     "claim_from",
     "claim_record",
+    "decision_from",
     "granted",
     "is_news",
     "liquidation_text",
-    "verdict_from",
 ]
 
 LEASE_RAN_OUT: Final = "The lease ran out."
 
 
+class ClaimRow(NamedTuple):
+    """What is stored of a claim, but for its times; terms, positions and decision are JSON."""
+
+    claim_id: str
+    request_id: str
+    account_id: str
+    liquidation_id: int
+    revision: int
+    terms: str
+    positions: str
+    decision: str
+
+
 def liquidation_text(liquidation: Liquidation) -> str:
     """A snapshot as JSON text."""
-    return orjson.dumps(liquidation_record(liquidation)).decode()
+    facts = liquidation.facts
+    record = liquidation_record(liquidation) if facts is None else facts.record
+    return orjson.dumps(record).decode()
 
 
 def is_news(snapshot: Liquidation | None, state: StoredState) -> bool:
@@ -50,25 +64,24 @@ def account_of(request: BeginRequest, state: StoredState) -> str | None:
     return None if state.liquidation is None else state.liquidation.account_id
 
 
-def claim_record(request: BeginRequest, account_id: str, verdict: Decision) -> dict[str, Any]:
-    """What is stored of a claim that is granted, but for its times; three values are JSON text."""
-    return {
-        "claim_id": request.claim_id,
-        "request_id": request.request_id,
-        "account_id": account_id,
-        "liquidation_id": request.terms.liquidation_id,
-        "revision": verdict.liquidation_revision,
-        "terms": orjson.dumps(terms_record(request.terms)).decode(),
-        "positions": orjson.dumps(claimed_positions_record(verdict.positions)).decode(),
-        "decision": orjson.dumps(_decision_record(request.decision_id, verdict)).decode(),
-        "lease_us": request.lease_us,
-    }
+def claim_record(request: BeginRequest, account_id: str, decision: Decision) -> ClaimRow:
+    """What is stored of a claim that is granted, but for its times."""
+    return ClaimRow(
+        request.claim_id,
+        request.request_id,
+        account_id,
+        request.terms.liquidation_id,
+        decision.liquidation_revision,
+        orjson.dumps(terms_record(request.terms)).decode(),
+        orjson.dumps(claimed_positions_record(decision.positions)).decode(),
+        orjson.dumps(_decision_record(request.decision_id, decision)).decode(),
+    )
 
 
 def granted(
     request: BeginRequest,
     account_id: str,
-    verdict: Decision,
+    decision: Decision,
     fencing_token: int,
     begin_us: int,
     expire_us: int,
@@ -79,10 +92,10 @@ def granted(
         request_id=request.request_id,
         account_id=account_id,
         terms=request.terms,
-        liquidation_revision=verdict.liquidation_revision,
+        liquidation_revision=decision.liquidation_revision,
         fencing_token=fencing_token,
         state=ClaimState.ACTIVE,
-        positions=verdict.positions,
+        positions=decision.positions,
         begin_us=begin_us,
         expire_us=expire_us,
     )
@@ -116,34 +129,32 @@ def claim_from(
     )
 
 
-def _decision_record(decision_id: str, verdict: Decision) -> dict[str, Any]:
+def _decision_record(decision_id: str, decision: Decision) -> dict[str, Any]:
     """What of a decision the same request_id is told again."""
     numbers = (
-        verdict.total_notional,
-        verdict.least_req_ratio,
-        verdict.margin_ratio,
-        verdict.maintenance_margin_ratio,
+        decision.total_notional,
+        decision.least_req_ratio,
+        decision.margin_ratio,
+        decision.maintenance_margin_ratio,
     )
     return {
         "decision_id": decision_id,
-        "rules_version": verdict.rules_version,
-        "numbers": [None if number is None else plain(number) for number in numbers],
+        "rules_version": decision.rules_version,
+        "numbers": [number or None for number in numbers],
     }
 
 
-def verdict_from(record: Mapping[str, Any], claim: Claim) -> tuple[str, Decision]:
+def decision_from(record: Mapping[str, Any], claim: Claim) -> tuple[str, Decision]:
     """The id of the decision that granted a claim, and the decision."""
-    total, least, margin, maintenance = (
-        None if text is None else Decimal(text) for text in record["numbers"]
+    total, least, margin, maintenance = (number or "" for number in record["numbers"])
+    decision = Decision(
+        None,
+        record["rules_version"],
+        total,
+        least,
+        margin,
+        maintenance,
+        claim.liquidation_revision,
+        claim.account_id,
     )
-    verdict = Decision(
-        refusal=None,
-        rules_version=record["rules_version"],
-        total_notional=total,
-        least_req_ratio=least,
-        margin_ratio=margin,
-        maintenance_margin_ratio=maintenance,
-        liquidation_revision=claim.liquidation_revision,
-        account_id=claim.account_id,
-    )
-    return record["decision_id"], verdict
+    return record["decision_id"], decision

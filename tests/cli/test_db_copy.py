@@ -23,6 +23,7 @@ from tests.cli.test_serve_check_postgres import execute, role, set_up, url_of
 from tests.postgres.pgbouncer import PgBouncer
 from tests.postgres.server import PostgresServer
 from tests.sidecars import running
+from tests.store.awaited import AwaitedStore
 
 ROWS = {"account": 4, "liquidation": 5, "claim": 4, "claim_event": 6}
 NOTHING = dict.fromkeys(ROWS, 0)
@@ -131,7 +132,7 @@ async def test_a_service_that_runs_on_the_file_is_noticed(tmp_path: Path, target
 async def test_a_service_works_on_what_was_moved(file: str, target: str) -> None:
     assert (await run_apart("db", "copy", "--from", file, "--to", target)).exit_code == 0
 
-    store = await open_store(parse_location(target), timeout_s=10, connections=1)
+    store = AwaitedStore(open_store(parse_location(target), timeout_s=10, connections=1))
     try:
         assert await store.count_active() == 1
         assert await store.get(5) is None

@@ -9,7 +9,6 @@ import psycopg
 import pytest
 
 from liquidation.rules.model import ClaimState
-from liquidation.store.base import Store
 from liquidation.store.locations import parse_location
 from liquidation.store.opening import open_store
 from liquidation.store.postgres.schema import NEWEST, PRIVILEGES
@@ -18,6 +17,7 @@ from tests.cli.test_serve_check_postgres import execute, role, set_up, url_of
 from tests.postgres.pgbouncer import PgBouncer
 from tests.postgres.replication import replicated
 from tests.postgres.server import PostgresServer
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import begin, begin_request, granted
 from tests.store.server_clock import ServerClock
 from tests.store.snapshots import snapshot
@@ -54,7 +54,7 @@ def fill(url: str, clock: ServerClock | None = None) -> int:
     """Stores what `HOLDS` says; the microsecond at which the first claim ended."""
 
     async def filled() -> int:
-        store = await open_store(parse_location(url), timeout_s=10, connections=2)
+        store = AwaitedStore(open_store(parse_location(url), timeout_s=10, connections=2))
         try:
             return await _fill(store, clock)
         finally:
@@ -63,7 +63,7 @@ def fill(url: str, clock: ServerClock | None = None) -> int:
     return asyncio.run(filled())
 
 
-async def _fill(store: Store, clock: ServerClock | None) -> int:
+async def _fill(store: AwaitedStore, clock: ServerClock | None) -> int:
     claims = []
     for number in range(1, 5):
         brought = snapshot(number, account_id=f"account-{number}")

@@ -10,11 +10,11 @@ import pytest
 
 from liquidation.store.sqlite.clock import HostClock
 from liquidation.store.sqlite.schema import NEWEST
-from liquidation.store.sqlite.store import SqliteStore
 from tests.certificates import LOCAL, Authority
 from tests.cli.checking import check, check_as_a_user, contents, finding, told
 from tests.cli.commands import run
 from tests.processes import serving
+from tests.store.awaited import awaited_sqlite
 
 pytestmark = pytest.mark.usefixtures("directory")
 TLS = ("--tls-cert", "tls.crt", "--tls-key", "tls.key")
@@ -150,7 +150,7 @@ def test_the_schema_of_the_store_is_told_and_stays(
 
 
 async def test_a_store_that_was_closed_gets_no_files_of_a_reader(directory: Path) -> None:
-    await SqliteStore(directory / "liquidation.db", HostClock()).aclose()
+    await awaited_sqlite(directory / "liquidation.db", HostClock()).aclose()
     before = contents(directory)
 
     assert finding("store") == ("ok", f"sqlite:liquidation.db: schema version {NEWEST}")

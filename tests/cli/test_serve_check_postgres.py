@@ -21,6 +21,7 @@ from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, SchemaState, m
 from tests.cli.checking import check, contents, told
 from tests.postgres.replication import replicated
 from tests.postgres.server import HOST, SUPERUSER, PostgresServer
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import begin, granted
 from tests.store.snapshots import snapshot
 
@@ -174,7 +175,7 @@ def test_a_privilege_that_the_role_lacks_is_wrong(
 
 async def serve(url: str) -> None:
     """Does all that serving may ask of a database."""
-    store = await open_store(PostgresDatabase(url), timeout_s=2, connections=2)
+    store = AwaitedStore(open_store(PostgresDatabase(url), timeout_s=2, connections=2))
     try:
         await store.put([snapshot(1), snapshot(2, account_id="account-2")])
         claim = granted(await begin(store))

@@ -11,7 +11,7 @@ from liquidation.rules import errors
 from liquidation.rules.errors import OWN_WORDS, TABLE, Detail, ErrorCode, ErrorRow, GrpcCode
 from liquidation.rules.model import Refusal
 from tests import samples
-from tests.core.deciding import verdict_on
+from tests.core.deciding import decision_on
 
 _CSV = Path(__file__).parents[1] / "data" / "error_codes.csv"
 with _CSV.open(newline="", encoding="utf-8") as _file:
@@ -205,7 +205,7 @@ def _refusals() -> list[Refusal]:
     return [
         refusal
         for request in (below, small)
-        if (refusal := verdict_on(request).refusal) is not None
+        if (refusal := decision_on(request).refusal) is not None
     ]
 
 

@@ -12,7 +12,7 @@ from liquidation.rules.margin import initial_margin_after, margin_ratios
 from liquidation.rules.model import MarginAccount
 from liquidation.rules.numbers import plain
 from tests import samples
-from tests.core.deciding import intake_of, stored
+from tests.core.deciding import request_of, stored
 from tests.core.drawing import LARGEST, SMALLEST, margin_accounts, signed
 from tests.core.seeded import seeded
 from tests.oracle import margins
@@ -32,9 +32,9 @@ def _account(json: Json) -> MarginAccount:
 
 def _liquidators_account(json: Json) -> MarginAccount:
     liquidator = {"liquidator_id": "liquidator-1", "account": json}
-    intake = intake_of(samples.low_request(liquidator=liquidator))
-    assert intake.liquidator is not None, intake.violations
-    return intake.liquidator.account
+    parsed = request_of(samples.low_request(liquidator=liquidator))
+    assert parsed.liquidator is not None, parsed.violations
+    return parsed.liquidator.account
 
 
 def _one(

@@ -106,6 +106,34 @@ def test_what_is_read_is_exactly_what_the_form_allows(text: str) -> None:
     assert (parse_decimal(text) is not None) is allowed
 
 
+@pytest.mark.parametrize(
+    ("shown", "written"),
+    [
+        ("1", ("1", "1.0", "1.00", "10E-1")),
+        ("10", ("10", "1E+1", "10.0", "100E-1")),
+        ("0", ("0", "-0", "0E+7", "-0.000")),
+        ("-0.5", ("-0.5", "-0.50", "-5E-1")),
+        (LARGEST, (LARGEST, f"{LARGEST}00")),
+    ],
+)
+def test_equal_numbers_are_shown_alike_whichever_was_shown_first(
+    shown: str, written: tuple[str, ...]
+) -> None:
+    # What was shown is remembered by the number, and numbers of other exponents are equal to it.
+    for first in written:
+        plain.cache_clear()
+        plain(Decimal(first))
+        assert {plain(Decimal(text)) for text in written} == {shown}
+
+
+def test_a_fraction_is_shown_as_the_decimal_that_it_is_equal_to() -> None:
+    for number, shown in ((Fraction(1, 2), "0.5"), (Fraction(10), "10"), (Fraction(0), "0")):
+        for first in (number, Decimal(shown)):
+            plain.cache_clear()
+            plain(first)
+            assert plain(number) == plain(Decimal(shown)) == shown
+
+
 @seeded(300)
 @given(signed())
 def test_a_number_that_is_shown_is_read_as_the_same_number(text: str) -> None:
@@ -197,6 +225,8 @@ def test_a_shown_fraction_is_off_by_half_of_the_last_decimal_at_most(
         ("1", "3" + "0" * 35, "0." + "0" * 35 + "3334"),
         (SMALLEST, "7", "0.0000000000000000001429"),
         ("0", "5", "0"),
+        ("10000", "9999.999999999999999999", "1"),
+        (LARGEST, SMALLEST, "1"),
     ],
 )
 def test_the_least_ratio_is_rounded_up_to_four_significant_digits(
@@ -221,6 +251,9 @@ def test_the_least_ratio_reaches_the_threshold_and_a_thousandth_less_does_not(
     notional = Fraction(quantity) * Fraction(price)
     least = least_ratio(Decimal(threshold), product(Decimal(quantity), Decimal(price)))
 
+    if notional < exact_threshold:
+        assert least == 1
+        return
     assert len(least.as_tuple().digits) <= 4
     assert Fraction(least) * notional >= exact_threshold
     # One step of the fourth digit less would not reach it.

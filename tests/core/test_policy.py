@@ -21,7 +21,7 @@ from liquidation.rules.policy import (
     read_policy,
 )
 from tests import samples
-from tests.core.deciding import verdict_on
+from tests.core.deciding import decision_on
 from tests.core.drawing import LARGEST, SMALLEST
 
 MINIMAL = 'version = "1"\n'
@@ -106,7 +106,7 @@ def test_a_threshold_of_a_tenth_is_reached_by_a_tenth() -> None:
 
     def accepted(ratio: str) -> bool:
         request = samples.low_request({"ratio_qty_request": ratio}, {"positions": [position]})
-        return verdict_on(request, policy=policy).accepted
+        return decision_on(request, policy=policy).accepted
 
     assert accepted("0.1")
     assert not accepted("0.099999999999999999")

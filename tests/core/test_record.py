@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,9 +9,8 @@ from google.protobuf.json_format import ParseDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liquidation.api import wire
-from liquidation.rules.intake import read_liquidation
 from liquidation.rules.model import ClaimedPosition, Liquidation
+from liquidation.rules.parse import parse_liquidation
 from liquidation.rules.record import (
     claimed_positions_from_record,
     claimed_positions_record,
@@ -24,7 +22,7 @@ from liquidation.rules.record import (
 )
 from liquidation.v1 import liquidation_pb2
 from tests import samples
-from tests.core.deciding import intake_of, stored
+from tests.core.deciding import request_of, stored
 from tests.core.drawing import liquidations
 from tests.core.seeded import seeded
 
@@ -38,9 +36,9 @@ def _with_time(seconds: int, nanos: int) -> Liquidation:
     message = samples.snapshot(samples.low(snapshot_time=None))
     message.snapshot_time.seconds = seconds
     message.snapshot_time.nanos = nanos
-    read = read_liquidation(wire.snapshot_text(message), "liquidation")
-    assert isinstance(read, Liquidation), read
-    return read
+    parsed = parse_liquidation(message, "liquidation")
+    assert isinstance(parsed, Liquidation), parsed
+    return parsed
 
 
 @seeded(100)
@@ -58,7 +56,7 @@ def test_the_record_of_a_snapshot_can_be_sent_again_as_it_is(json_: Json) -> Non
     snapshot = stored(json_)
     sent_again = ParseDict(liquidation_record(snapshot), liquidation_pb2.Liquidation())
 
-    assert read_liquidation(wire.snapshot_text(sent_again), "liquidation") == snapshot
+    assert parse_liquidation(sent_again, "liquidation") == snapshot
 
 
 @seeded(60)
@@ -163,7 +161,7 @@ def test_ratios_that_were_computed_are_left_out_and_computed_again() -> None:
 
 def test_what_a_liquidator_s_position_has_not_is_left_out_of_its_record() -> None:
     position = samples.margin_position("PERP_BTC_USDC", base_mmr="")
-    liquidator = intake_of(
+    liquidator = request_of(
         samples.low_request(liquidator=samples.liquidator(positions=[position]))
     ).liquidator
     assert liquidator is not None
@@ -187,7 +185,7 @@ def test_what_a_liquidator_s_position_has_not_is_left_out_of_its_record() -> Non
 
 
 def test_the_record_of_terms_for_all_positions() -> None:
-    terms = intake_of(
+    terms = request_of(
         samples.low_request({"limit_price": {"PERP_BTC_USDC": "50000.0"}}),
     ).terms
     assert terms is not None
@@ -202,7 +200,7 @@ def test_the_record_of_terms_for_all_positions() -> None:
 
 
 def test_the_record_of_terms_by_symbol() -> None:
-    terms = intake_of(samples.high_request()).terms
+    terms = request_of(samples.high_request()).terms
     assert terms is not None
 
     assert terms_record(terms) == {
@@ -226,7 +224,7 @@ def test_the_record_of_terms_by_symbol() -> None:
     ids=["extra", "limits", "by symbol"],
 )
 def test_terms_are_read_again_as_they_were(request_: Json) -> None:
-    terms = intake_of(request_).terms
+    terms = request_of(request_).terms
     assert terms is not None
 
     assert terms_from_record(json.loads(json.dumps(terms_record(terms)))) == terms
@@ -234,8 +232,8 @@ def test_terms_are_read_again_as_they_were(request_: Json) -> None:
 
 def test_what_a_claim_takes_is_written_in_full_and_read_again() -> None:
     positions = (
-        ClaimedPosition("PERP_BTC_USDC", Decimal("0.25"), Decimal("0.50"), Decimal(10000)),
-        ClaimedPosition("PERP_ETH_USDC", Decimal(-2), Decimal("-4.0"), Decimal(5000)),
+        ClaimedPosition("PERP_BTC_USDC", "0.25", "0.5", "10000"),
+        ClaimedPosition("PERP_ETH_USDC", "-2", "-4", "5000"),
     )
     record = claimed_positions_record(positions)
 
@@ -259,15 +257,15 @@ def test_what_a_claim_takes_is_written_in_full_and_read_again() -> None:
         pytest.param(samples.high_request(), id="HIGH"),
     ],
 )
-def test_a_request_made_of_records_is_read_as_the_request_itself(request_: Json) -> None:
-    intake = intake_of(request_)
-    assert intake.terms is not None
-    assert intake.snapshot is not None
+def test_a_request_made_of_records_is_parsed_as_the_request_itself(request_: Json) -> None:
+    parsed = request_of(request_)
+    assert parsed.terms is not None
+    assert parsed.snapshot is not None
     again: Json = {
-        "terms": terms_record(intake.terms),
-        "liquidation": liquidation_record(intake.snapshot),
+        "terms": terms_record(parsed.terms),
+        "liquidation": liquidation_record(parsed.snapshot),
     }
-    if intake.liquidator is not None:
-        again["liquidator"] = liquidator_record(intake.liquidator)
+    if parsed.liquidator is not None:
+        again["liquidator"] = liquidator_record(parsed.liquidator)
 
-    assert intake_of(again) == intake
+    assert request_of(again) == parsed

@@ -9,7 +9,7 @@ from liquidation.rules import errors
 from liquidation.rules.checks import not_found, slot_taken, unknown_parameter, wrong_format
 from liquidation.rules.model import ActiveClaim, FieldViolation, Refusal, StoredState
 from tests import samples
-from tests.core.deciding import verdict_on
+from tests.core.deciding import decision_on
 
 Json = dict[str, Any]
 
@@ -153,11 +153,11 @@ REFUSALS: dict[str, tuple[Json, Refusal]] = {
 
 @pytest.mark.parametrize(("request_", "refusal"), REFUSALS.values(), ids=REFUSALS.keys())
 def test_a_refusal_tells_what_it_was_made_from(request_: Json, refusal: Refusal) -> None:
-    assert verdict_on(request_).refusal == refusal
+    assert decision_on(request_).refusal == refusal
 
 
 def test_unknown_fields_are_told_by_their_paths() -> None:
-    refusal = verdict_on(samples.low_request(), unknown_field_in="terms").refusal
+    refusal = decision_on(samples.low_request(), unknown_field_in="terms").refusal
 
     assert refusal is not None
     (violation,) = refusal.violations
@@ -166,7 +166,7 @@ def test_unknown_fields_are_told_by_their_paths() -> None:
     assert violation.field.startswith("terms")
 
 
-def test_what_is_refused_before_a_case_is_made_names_its_rule_too() -> None:
+def test_what_is_refused_before_the_rules_are_asked_names_its_rule_too() -> None:
     violation = FieldViolation("request_id", "is required")
 
     assert wrong_format(violation) == Refusal(
@@ -181,9 +181,9 @@ def test_what_is_refused_before_a_case_is_made_names_its_rule_too() -> None:
 
 
 def test_positions_that_were_not_refreshed_are_told_with_the_revision_that_was_completed() -> None:
-    verdict = verdict_on(samples.low_request(), state=StoredState(last_completed_revision=7))
+    decision = decision_on(samples.low_request(), state=StoredState(last_completed_revision=7))
 
-    assert verdict.refusal == Refusal(
+    assert decision.refusal == Refusal(
         errors.ANOTHER_IN_PROCESS,
         "no_claim_in_process",
         {"revision": "7", "last_completed_revision": "7"},

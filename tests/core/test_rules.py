@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from liquidation.rules.checks import RULES
 from liquidation.rules.errors import GrpcCode
 from liquidation.rules.model import ActiveClaim, Outcome, Refusal, StoredState, Tier
-from liquidation.rules.numbers import plain
 from liquidation.rules.policy import RULE_NAMES, Mode, Policy
 from tests import samples
-from tests.core.deciding import stored, verdict_on
+from tests.core.deciding import decision_on, stored
 from tests.core.drawing import LARGEST, SMALLEST, amounts, ratios, signed
 from tests.core.seeded import seeded
 
@@ -379,7 +378,7 @@ BOUNDS = [(rule, bound) for rule, table in TABLES.items() for bound in table]
     ("rule", "bound"), BOUNDS, ids=[f"{rule}: {bound.fact}" for rule, bound in BOUNDS]
 )
 def test_a_bound_is_on_the_side_the_contract_says(rule: str, bound: Bound) -> None:
-    verdict = verdict_on(
+    decision = decision_on(
         bound.request,
         policy=bound.policy,
         state=bound.state,
@@ -387,9 +386,9 @@ def test_a_bound_is_on_the_side_the_contract_says(rule: str, bound: Bound) -> No
     )
 
     if bound.refused is None:
-        assert verdict.refusal is None
+        assert decision.refusal is None
         return
-    refusal = verdict.refusal
+    refusal = decision.refusal
     assert refusal is not None
     assert (refusal.row.code, refusal.row.grpc, refusal.message) == bound.refused
     assert refusal.rule == (bound.rule or rule)
@@ -416,8 +415,8 @@ def test_a_computed_margin_ratio_equal_to_a_maintenance_ratio_is_enough() -> Non
     below = deepcopy(at_bound)
     below["account"]["collateral_value"] = "20.999999999999999999"
 
-    refused = verdict_on({"terms": samples.low_terms(), "liquidation": at_bound})
-    accepted = verdict_on({"terms": samples.low_terms(), "liquidation": below})
+    refused = decision_on({"terms": samples.low_terms(), "liquidation": at_bound})
+    accepted = decision_on({"terms": samples.low_terms(), "liquidation": below})
 
     assert refused.refusal is not None
     assert refused.refusal.rule == "margin_below_maintenance"
@@ -425,11 +424,8 @@ def test_a_computed_margin_ratio_equal_to_a_maintenance_ratio_is_enough() -> Non
 
 
 def _decision_numbers(request: Json, **others: Any) -> tuple[str, str]:
-    verdict = verdict_on(request, **others)
-    return (
-        "" if verdict.total_notional is None else plain(verdict.total_notional),
-        "" if verdict.least_req_ratio is None else plain(verdict.least_req_ratio),
-    )
+    decision = decision_on(request, **others)
+    return decision.total_notional, decision.least_req_ratio
 
 
 @pytest.mark.parametrize(
@@ -465,25 +461,24 @@ def test_a_snapshot_in_the_request_counts_unless_a_newer_one_is_stored(
     sent_revision: int, notional: str
 ) -> None:
     request = _low(positions=_one("1", "10000"), revision=sent_revision)
-    verdict = verdict_on(request, state=StoredState(stored(samples.low(revision=7))))
+    decision = decision_on(request, state=StoredState(stored(samples.low(revision=7))))
 
-    assert verdict.total_notional == Decimal(notional)
-    assert verdict.liquidation_revision == max(sent_revision, 7)
+    assert decision.total_notional == notional
+    assert decision.liquidation_revision == max(sent_revision, 7)
 
 
 def test_an_accepted_claim_takes_signed_quantities_and_at_most_the_extra_more() -> None:
-    verdict = verdict_on(_low("1", {"extra_liquidation_ratio": "0.25"}))
+    decision = decision_on(_low("1", {"extra_liquidation_ratio": "0.25"}))
 
     assert [
-        (each.symbol, plain(each.qty), plain(each.max_qty), plain(each.notional))
-        for each in verdict.positions
+        (each.symbol, each.qty, each.max_qty, each.notional) for each in decision.positions
     ] == [(BTC, "0.5", "0.625", "20000"), (ETH, "-4", "-5", "10000")]
 
 
 def test_claimed_positions_of_tier_high_are_in_the_order_of_the_request() -> None:
-    verdict = verdict_on(_high((DOGE, "0.75"), (SOL, "0.5")))
+    decision = decision_on(_high((DOGE, "0.75"), (SOL, "0.5")))
 
-    assert [(each.symbol, plain(each.qty), plain(each.notional)) for each in verdict.positions] == [
+    assert [(each.symbol, each.qty, each.notional) for each in decision.positions] == [
         (DOGE, "-60000", "6000"),
         (SOL, "50", "10000"),
     ]
@@ -524,7 +519,7 @@ IN_ORDER = {violation.rule: index for index, violation in enumerate(VIOLATIONS)}
 
 
 def _broken_from(rule: str, **others: Any) -> Any:
-    """The verdict on a request that breaks `rule` and every later one."""
+    """The decision on a request that breaks `rule` and every later one."""
     terms: Json = {}
     liquidation: Json = {}
     extras: Json = {}
@@ -537,7 +532,7 @@ def _broken_from(rule: str, **others: Any) -> Any:
         extras |= violation.others
         state |= violation.state
         unknown = violation.unknown_field_in or unknown
-    return verdict_on(
+    return decision_on(
         samples.low_request(terms, liquidation, **extras),
         state=StoredState(**state),
         unknown_field_in=unknown,
@@ -551,37 +546,37 @@ def test_the_rules_are_those_of_the_contract_in_its_order() -> None:
 
 @pytest.mark.parametrize("rule", RULE_NAMES)
 def test_of_many_violations_the_first_in_order_decides(rule: str) -> None:
-    verdict = _broken_from(rule)
+    decision = _broken_from(rule)
 
-    assert verdict.refusal is not None
-    assert verdict.refusal.rule == rule
+    assert decision.refusal is not None
+    assert decision.refusal.rule == rule
 
 
 @pytest.mark.parametrize("rule", RULE_NAMES)
 def test_explaining_a_decision_does_not_change_it(rule: str) -> None:
-    plain_verdict = _broken_from(rule)
+    unexplained = _broken_from(rule)
     explained = _broken_from(rule, explain=True)
 
-    assert explained.refusal == plain_verdict.refusal
-    assert explained.total_notional == plain_verdict.total_notional
-    assert plain_verdict.trace == ()
+    assert explained.refusal == unexplained.refusal
+    assert explained.total_notional == unexplained.total_notional
+    assert unexplained.trace == ()
 
 
 @pytest.mark.parametrize("rule", RULE_NAMES)
 def test_a_trace_has_all_thirteen_rules_in_order(rule: str) -> None:
-    verdict = _broken_from(rule, explain=True)
+    decision = _broken_from(rule, explain=True)
 
-    assert tuple(result.rule for result in verdict.trace) == RULE_NAMES
-    outcomes = {result.rule: result.outcome for result in verdict.trace}
+    assert tuple(result.rule for result in decision.trace) == RULE_NAMES
+    outcomes = {result.rule: result.outcome for result in decision.trace}
     assert outcomes[rule] is Outcome.REFUSED
     for earlier in RULE_NAMES[: IN_ORDER[rule]]:
         assert outcomes[earlier] is Outcome.PASSED, earlier
 
 
 def test_a_trace_goes_on_behind_the_rule_that_decided() -> None:
-    verdict = _broken_from("no_claim_in_process", explain=True)
+    decision = _broken_from("no_claim_in_process", explain=True)
 
-    behind = verdict.trace[IN_ORDER["no_claim_in_process"] :]
+    behind = decision.trace[IN_ORDER["no_claim_in_process"] :]
     assert [result.outcome for result in behind] == [Outcome.REFUSED] * 6
     assert [result.refusal.row.code for result in behind if result.refusal is not None] == [
         -1012, -1012, -1202, -1201, -1103, -1101,
@@ -600,7 +595,7 @@ def test_a_trace_goes_on_behind_the_rule_that_decided() -> None:
 def test_a_rule_without_anything_to_look_at_is_skipped_and_says_why(
     request_: Json, skipped: tuple[str, ...]
 ) -> None:
-    trace = verdict_on(request_, explain=True).trace
+    trace = decision_on(request_, explain=True).trace
 
     found = tuple(result.rule for result in trace if result.outcome is Outcome.SKIPPED)
     assert found == skipped
@@ -610,7 +605,7 @@ def test_a_rule_without_anything_to_look_at_is_skipped_and_says_why(
 def test_a_trace_shows_the_numbers_that_each_rule_compared() -> None:
     facts = {
         result.rule: dict(result.facts)
-        for result in verdict_on(
+        for result in decision_on(
             samples.low_request(liquidator=samples.liquidator()), explain=True
         ).trace
     }
@@ -645,7 +640,7 @@ def _broken_alone(rule: str, mode: Mode, *, explain: bool = False) -> Any:
         terms["ratio_qty_request"] = "2"  # below zero it would be too small as well
     if rule == "extra_needs_full_ratio":
         terms["ratio_qty_request"] = "0.5"
-    return verdict_on(
+    return decision_on(
         samples.low_request(terms, violation.liquidation, **violation.others),
         state=StoredState(**violation.state),
         unknown_field_in=violation.unknown_field_in,
@@ -656,50 +651,50 @@ def _broken_alone(rule: str, mode: Mode, *, explain: bool = False) -> Any:
 
 @pytest.mark.parametrize("rule", RELAXABLE)
 def test_a_rule_that_is_enforced_refuses(rule: str) -> None:
-    verdict = _broken_alone(rule, Mode.ENFORCE)
+    decision = _broken_alone(rule, Mode.ENFORCE)
 
-    assert verdict.refusal is not None
-    assert verdict.refusal.rule == rule
-    assert verdict.shadow == ()
+    assert decision.refusal is not None
+    assert decision.refusal.rule == rule
+    assert decision.shadow == ()
 
 
 @pytest.mark.parametrize("rule", RELAXABLE)
 def test_a_rule_in_shadow_refuses_nothing_and_tells_what_it_would_have_said(rule: str) -> None:
     enforced: Refusal = _broken_alone(rule, Mode.ENFORCE).refusal
-    verdict = _broken_alone(rule, Mode.SHADOW)
+    decision = _broken_alone(rule, Mode.SHADOW)
 
-    assert verdict.refusal is None
-    assert verdict.positions
-    assert verdict.shadow == (enforced,)
+    assert decision.refusal is None
+    assert decision.positions
+    assert decision.shadow == (enforced,)
 
 
 @pytest.mark.parametrize("rule", RELAXABLE)
 def test_a_rule_in_shadow_is_in_the_trace_as_such(rule: str) -> None:
-    verdict = _broken_alone(rule, Mode.SHADOW, explain=True)
+    decision = _broken_alone(rule, Mode.SHADOW, explain=True)
 
-    assert verdict.trace[IN_ORDER[rule]].outcome is Outcome.SHADOW_REFUSED
-    assert verdict.trace[IN_ORDER[rule]].refusal is not None
+    assert decision.trace[IN_ORDER[rule]].outcome is Outcome.SHADOW_REFUSED
+    assert decision.trace[IN_ORDER[rule]].refusal is not None
 
 
 @pytest.mark.parametrize("rule", RELAXABLE)
 def test_a_rule_that_is_off_is_skipped(rule: str) -> None:
-    verdict = _broken_alone(rule, Mode.OFF, explain=True)
+    decision = _broken_alone(rule, Mode.OFF, explain=True)
 
-    assert verdict.refusal is None
-    assert verdict.shadow == ()
-    assert verdict.trace[IN_ORDER[rule]].outcome is Outcome.SKIPPED
-    assert verdict.trace[IN_ORDER[rule]].facts == {"skipped": "the rule is off"}
+    assert decision.refusal is None
+    assert decision.shadow == ()
+    assert decision.trace[IN_ORDER[rule]].outcome is Outcome.SKIPPED
+    assert decision.trace[IN_ORDER[rule]].facts == {"skipped": "the rule is off"}
 
 
 def test_behind_a_rule_in_shadow_the_next_one_decides() -> None:
-    verdict = verdict_on(
+    decision = decision_on(
         _low("0.1", terms=_limits(BTC="1")),
         policy=Policy(modes={"least_request_ratio": Mode.SHADOW}),
     )
 
-    assert verdict.refusal is not None
-    assert verdict.refusal.rule == "limit_price"
-    assert [refusal.rule for refusal in verdict.shadow] == ["least_request_ratio"]
+    assert decision.refusal is not None
+    assert decision.refusal.rule == "limit_price"
+    assert [refusal.rule for refusal in decision.shadow] == ["least_request_ratio"]
 
 
 # -- exactness --------------------------------------------------------------------------------
@@ -722,7 +717,7 @@ def _can_be_sent(ratio: str) -> bool:
 
 
 def test_the_least_ratio_has_four_digits_however_huge_the_notional() -> None:
-    refusal = verdict_on(_low("0", positions=_one("1000000000000000", "300000"))).refusal
+    refusal = decision_on(_low("0", positions=_one("1000000000000000", "300000"))).refusal
 
     assert refusal is not None
     assert refusal.message == "least req ratio should = 0.00000000000000003334"
@@ -736,14 +731,14 @@ def test_the_ratio_of_a_refusal_passes_when_it_is_sent_again(
 ) -> None:
     quantity, price, ratio = drawn
     policy = Policy(min_claim_notional=dict.fromkeys(Tier, Decimal(threshold)))
-    refusal = verdict_on(_request_of(tier, quantity, price, ratio), policy=policy).refusal
+    refusal = decision_on(_request_of(tier, quantity, price, ratio), policy=policy).refusal
     assume(refusal is not None)
     assert refusal is not None
     assert refusal.rule == "least_request_ratio"
 
     least = refusal.values["least_req_ratio"]
     assume(_can_be_sent(least))
-    again = verdict_on(_request_of(tier, quantity, price, least), policy=policy)
+    again = decision_on(_request_of(tier, quantity, price, least), policy=policy)
 
     assert again.refusal is None
 
@@ -755,8 +750,8 @@ def test_a_larger_ratio_passes_where_a_smaller_one_does(
 ) -> None:
     quantity, price, ratio = drawn
     smaller, larger = sorted((ratio, other), key=Fraction)
-    if verdict_on(_request_of(Tier.LOW, quantity, price, smaller)).refusal is None:
-        assert verdict_on(_request_of(Tier.LOW, quantity, price, larger)).refusal is None
+    if decision_on(_request_of(Tier.LOW, quantity, price, smaller)).refusal is None:
+        assert decision_on(_request_of(Tier.LOW, quantity, price, larger)).refusal is None
 
 
 @seeded(200)
@@ -770,7 +765,7 @@ def test_a_ratio_passes_exactly_where_it_takes_the_threshold_or_all_of_less(
         Fraction(ratio) * notional >= 10000 if notional >= 10000 else Fraction(ratio) == 1
     )
 
-    accepted = verdict_on(_request_of(Tier.LOW, quantity, price, ratio)).refusal is None
+    accepted = decision_on(_request_of(Tier.LOW, quantity, price, ratio)).refusal is None
 
     assert accepted is takes_enough
 
@@ -780,13 +775,12 @@ def test_the_largest_numbers_of_256_positions_lose_no_digit() -> None:
         {"symbol": f"S{index}", "position_qty": f"-{LARGEST}", "mark_price": LARGEST}
         for index in range(256)
     ]
-    verdict = verdict_on(_low(JUST_BELOW_1, positions=positions))
+    decision = decision_on(_low(JUST_BELOW_1, positions=positions))
 
     notional = Fraction(LARGEST) ** 2
-    assert verdict.refusal is None
-    assert verdict.total_notional is not None
-    assert Fraction(verdict.total_notional) == 256 * notional
-    for each in verdict.positions:
+    assert decision.refusal is None
+    assert Fraction(decision.total_notional) == 256 * notional
+    for each in decision.positions:
         assert Fraction(each.qty) == -Fraction(LARGEST) * Fraction(JUST_BELOW_1)
         assert Fraction(each.notional) == notional * Fraction(JUST_BELOW_1)
 
@@ -796,7 +790,7 @@ def test_a_threshold_that_is_missed_by_10_to_the_minus_54_is_missed() -> None:
     at_bound = _low(SMALLEST, positions=_one("1", "1"))
     missed = _low(SMALLEST, positions=_one(JUST_ABOVE_1, JUST_BELOW_1))
 
-    assert verdict_on(at_bound, policy=policy).refusal is None
-    refusal = verdict_on(missed, policy=policy).refusal
+    assert decision_on(at_bound, policy=policy).refusal is None
+    refusal = decision_on(missed, policy=policy).refusal
     assert refusal is not None
     assert refusal.values["total_notional"] == "0." + "9" * 36

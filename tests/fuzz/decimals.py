@@ -68,8 +68,14 @@ def _reckon(left: Decimal, right: Decimal) -> None:
 
 
 def _least(threshold: Decimal, notional: Decimal) -> None:
-    """The least ratio reaches the threshold, and with one unit less it would not."""
+    """The least ratio reaches the threshold, and with one unit less it would not.
+
+    Below the threshold it is the whole.
+    """
     least = numbers.least_ratio(threshold, notional)
+    if notional < threshold:
+        assert least == 1
+        return
     wanted = Fraction(threshold) / Fraction(notional)
     _, digits, exponent = least.as_tuple()
     assert isinstance(exponent, int)

@@ -1,20 +1,17 @@
 """The service as the server puts it together, called without a network in between."""
 
-import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
-import grpc
 from google.protobuf.descriptor import MethodDescriptor
 
-from liquidation.api.door import trace_id_of
-from liquidation.api.guards import Guard
+from liquidation.api.admission import trace_id_of
+from liquidation.api.services import build_services
 from liquidation.config.live import Configuration, LiveConfig
 from liquidation.config.settings import Settings
 from liquidation.decisionlog import opening
@@ -23,10 +20,11 @@ from liquidation.decisionlog.redaction import Masking, Sampling
 from liquidation.decisionlog.sink import LogSink
 from liquidation.decisionlog.writer import DecisionLog
 from liquidation.rules.numbers import ONE
-from liquidation.rules.policy import Policy
-from liquidation.server.services import put_together
+from liquidation.rules.policy import ClaimRules, Policy
+from liquidation.server.lease_reaper import LeaseReaper
 from liquidation.store.sqlite.store import SqliteStore
 from tests.clocks import Clock
+from tests.in_process import answer, path_of
 from tests.sidecars import Refused
 
 __all__ = ["Answered", "InProcess"]
@@ -56,89 +54,58 @@ class _Sink:
         self.lines.append(line)
 
 
-class _Context:
-    """What a handler sees of a call, and how it ends one."""
-
-    def __init__(self, requests: Iterable[bytes]) -> None:
-        self._requests = iter(requests)
-        self.code = grpc.StatusCode.OK
-        self.details = ""
-        self.trailers: tuple[tuple[str, str | bytes], ...] = ()
-
-    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        return ()
-
-    async def read(self) -> Any:
-        return next(self._requests, grpc.aio.EOF)
-
-    def peer(self) -> str:
-        return "ipv4:127.0.0.1:1"
-
-    def time_remaining(self) -> None:
-        return None
-
-    def set_code(self, code: grpc.StatusCode) -> None:
-        self.code = code
-
-    def set_details(self, details: str) -> None:
-        self.details = details
-
-    def set_trailing_metadata(self, trailers: tuple[tuple[str, str | bytes], ...]) -> None:
-        self.trailers = trailers
-
-    def refused(self) -> Refused | None:
-        if self.code is grpc.StatusCode.OK:
-            return None
-        trailers = grpc.aio.Metadata(*self.trailers)
-        return Refused(grpc.aio.AioRpcError(self.code, grpc.aio.Metadata(), trailers, self.details))
-
-
-@dataclass(frozen=True)
-class _Path:
-    """All that a handler is found by."""
-
-    method: str
-
-
 class InProcess:
     """The three services over one SQLite file and one log, once under each of several rules.
 
     The file is empty again after `forget`, and its clock stands still until it is moved.
     """
 
-    def __init__(self, directory: Path, rulebooks: Sequence[Configuration]) -> None:
-        self._loop = asyncio.new_event_loop()
+    def __init__(self, directory: Path, configurations: Sequence[Configuration]) -> None:
         self._clock = Clock()
         self._sink = _Sink()
         self._path = directory / "store.db"
         self._written = False
         self._store = SqliteStore(self._path, self._clock, committed=self._on_commit)
         log = DecisionLog(
-            cast(LogSink, self._sink), _PROCESS, 0, opening.now, Masking((), ""), Sampling(ONE)
+            cast(LogSink, self._sink),
+            _PROCESS,
+            0,
+            opening.now,
+            time.monotonic_ns,
+            Masking((), ""),
+            Sampling(ONE),
         )
         self._services = []
-        self.guards = []
-        for configuration in rulebooks:
-            in_force = LiveConfig(Settings(), configuration, _utc, lambda *_: None)
-            guard = Guard(in_force.limits, in_force.keys, _utc, time.monotonic)
-            self.guards.append(guard)
-            self._services.append(
-                put_together(
-                    in_force, guard, log, self._store, Observer(), _MAX_CALL_S, trace_id_of
+        self._reapers = []
+        for configuration in configurations:
+            live = LiveConfig(Settings(), configuration, _utc, lambda *_: None)
+            services = build_services(live, log, self._store, Observer(), _MAX_CALL_S, trace_id_of)
+            self._services.append(services)
+            self._reapers.append(
+                LeaseReaper(
+                    self._store,
+                    _MAX_CALL_S,
+                    services.log_expired,
+                    lambda: ClaimRules().retention_s,
+                    log,
                 )
             )
-        self.policies: list[Policy] = [each.policy for each in rulebooks]
+        self.policies: list[Policy] = [each.policy for each in configurations]
 
     def call(self, rules: int, method: MethodDescriptor, requests: Sequence[bytes]) -> Answered:
         """What a method answers: a plain one to the one request, a stream to all of them."""
-        context = _Context(requests)
-        responses = self._loop.run_until_complete(self._called(rules, method, requests, context))
-        return Answered(responses, context.refused(), self._taken())
+        path = path_of(method)
+        ended = answer(self._services[rules].handlers[path], path, requests)
+        return Answered(ended.responses, ended.refused, self._taken())
+
+    def in_progress(self, rules: int) -> int:
+        """How many calls are counted as in progress."""
+        return self._services[rules].admission.limiter.in_progress
 
     def pass_time(self, rules: int, seconds: int) -> list[bytes]:
-        """Lets so much time go by, and the background settle what ended; the lines of that."""
+        """Lets so much time go by, and leases that ran out be written down; the lines of that."""
         self._clock.advance(seconds)
-        self._loop.run_until_complete(self._services[rules].claims.settle())
+        self._reapers[rules].reap()
         return self._taken()
 
     def forget(self) -> None:
@@ -152,24 +119,7 @@ class InProcess:
         self._written = False
 
     def close(self) -> None:
-        self._loop.run_until_complete(self._store.aclose())
-        self._loop.close()
-
-    async def _called(
-        self, rules: int, method: MethodDescriptor, requests: Sequence[bytes], context: _Context
-    ) -> list[bytes]:
-        path = _Path(f"/{method.containing_service.full_name}/{method.name}")
-        handlers = self._services[rules].handlers
-        (handler,) = (
-            found for each in handlers if (found := each.service(cast(Any, path))) is not None
-        )
-        if handler.stream_stream is not None:
-            return [each async for each in handler.stream_stream(_stream(requests), context)]
-        if handler.stream_unary is not None:
-            response = await handler.stream_unary(_stream(requests), context)
-        else:
-            response = await handler.unary_unary(requests[0], context)
-        return [response] if context.code is grpc.StatusCode.OK else []
+        self._store.close()
 
     def _on_commit(self, *_: object) -> None:
         self._written = True
@@ -177,11 +127,6 @@ class InProcess:
     def _taken(self) -> list[bytes]:
         lines, self._sink.lines = self._sink.lines, []
         return lines
-
-
-async def _stream(requests: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for request in requests:
-        yield request
 
 
 def _utc() -> datetime:

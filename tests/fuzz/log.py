@@ -18,7 +18,7 @@ from liquidation.analysis.summary import Summary
 from liquidation.cli.logs.replay import replay_record
 from liquidation.rules.policy import Policy, read_policy
 from tests.fuzz.in_process import InProcess
-from tests.fuzz.rpc import RULEBOOKS
+from tests.fuzz.rpc import CONFIGURATIONS
 from tests.fuzz.seeds import seeds as calls
 from tests.fuzz.steps import input_of, pieces
 from tests.fuzz.target import Look, Target
@@ -140,7 +140,7 @@ def _seeds() -> Iterable[bytes]:
 def _real_lines() -> Iterator[bytes]:
     """What the service writes about the calls that the target `rpc` begins with."""
     with TemporaryDirectory() as directory:
-        service = InProcess(Path(directory), RULEBOOKS)
+        service = InProcess(Path(directory), CONFIGURATIONS)
         for data in calls():
             service.forget()
             rules, steps = input_of(data)
@@ -149,7 +149,7 @@ def _real_lines() -> Iterator[bytes]:
                     continue
                 many = step.method.client_streaming
                 requests = list(pieces(step.payload)) if many else [step.payload]
-                yield from service.call(rules % len(RULEBOOKS), step.method, requests).lines
+                yield from service.call(rules % len(CONFIGURATIONS), step.method, requests).lines
         service.close()
 
 

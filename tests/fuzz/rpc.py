@@ -26,7 +26,7 @@ from tests.logs.schema import problems_of
 from tests.service.test_refusal_size import size_of
 from tests.sidecars import Details, details_of
 
-__all__ = ["RULEBOOKS", "TARGET"]
+__all__ = ["CONFIGURATIONS", "TARGET"]
 
 _MAX_TRAILERS: Final = 4096
 # Codes for what is our own or the machine's doing; no caller's bytes may bring one about.
@@ -53,7 +53,7 @@ def _rules(mode: str) -> str:
     return f'version = "{mode}"\n[modes]\n' + "".join(f'{rule} = "{mode}"\n' for rule in _FREE)
 
 
-RULEBOOKS: Final = (
+CONFIGURATIONS: Final = (
     Configuration(read_policy('version = "built-in"')),
     Configuration(read_policy(_rules("off"))),
     Configuration(read_policy(_rules("shadow")), candidate=read_policy(_rules("enforce"))),
@@ -62,7 +62,7 @@ RULEBOOKS: Final = (
 
 @contextmanager
 def _opened(directory: Path) -> Iterator[Look]:
-    service = InProcess(directory, RULEBOOKS)
+    service = InProcess(directory, CONFIGURATIONS)
     try:
         yield _Caller(service).look
     finally:
@@ -83,10 +83,10 @@ class _Caller:
         self._service.forget()
         self._last_claim = OURS
         rules, steps = input_of(data)
-        rules %= len(RULEBOOKS)
+        rules %= len(CONFIGURATIONS)
         for step in steps:
             self._step(rules, step)
-            assert self._service.guards[rules].in_progress == 0
+            assert self._service.in_progress(rules) == 0
 
     def _step(self, rules: int, step: Step) -> None:
         if step.method is None:

@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from liquidation.api.rules_servicer import rules_in_force
+from liquidation.api.rules import rules_in_force
 from liquidation.config.live import ConfigurationError, read_configuration
 from liquidation.config.settings import Settings
-from liquidation.rules.evaluate import assemble, decide
+from liquidation.rules.evaluate import decide, rule_input
 from liquidation.rules.model import StoredState
 from liquidation.rules.policy import RULE_NAMES, Policy, policy_from_record, policy_record
 from liquidation.rules.policy_keys import names_below
 from tests import samples
-from tests.core.deciding import intake_of
+from tests.core.deciding import request_of
 from tests.fuzz.complaints import said_of
 from tests.fuzz.target import Look, Target
 
@@ -38,7 +38,7 @@ _REQUESTS: Final = (
 def _opened(directory: Path) -> Iterator[Look]:
     path = directory / "rules.toml"
     settings = Settings(rules=path)
-    cases = [assemble(Policy(), intake_of(each), StoredState(), ()) for each in _REQUESTS]
+    inputs = [rule_input(Policy(), request_of(each), StoredState()) for each in _REQUESTS]
 
     def look(data: bytes) -> None:
         path.write_bytes(data)
@@ -50,10 +50,10 @@ def _opened(directory: Path) -> Iterator[Look]:
         record = policy_record(policy)
         assert policy_record(policy_from_record(record)) == record
         assert len(rules_in_force(policy).SerializeToString()) > len(policy.version)
-        for case in cases:
-            verdict = decide(replace(case, policy=policy), explain=True)
-            assert [each.rule for each in verdict.trace] == list(RULE_NAMES)
-            assert verdict.rules_version == policy.version
+        for given in inputs:
+            decision = decide(replace(given, policy=policy), explain=True)
+            assert [each.rule for each in decision.trace] == list(RULE_NAMES)
+            assert decision.rules_version == policy.version
 
     yield look
 

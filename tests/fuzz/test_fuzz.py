@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from liquidation.analysis import entries
-from liquidation.api import wire
 from liquidation.auth import key_file
+from liquidation.decisionlog import entry
 from liquidation.decisionlog.writer import DecisionLog
 from liquidation.rules import numbers, policy
 from tests.fuzz import seam
@@ -95,7 +95,7 @@ def forgets_the_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def takes_every_time_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "SerializeToJsonError", KeyError)
+    monkeypatch.setattr(entry, "SerializeToJsonError", KeyError)
 
 
 def logs_no_decision(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ def _unknown() -> rules_service_pb2.CheckClaimRequest:
 
 
 # A request that each rule refuses, but for the one that needs a claim in process.
-REFUSED_BY: dict[str, Message] = {
+REFUSED_BY: dict[str, rules_service_pb2.CheckClaimRequest] = {
     "known_fields": _unknown(),
     "well_formed": samples.check(samples.low_request({"ratio_qty_request": "half"})),
     "ratio_qty_request_range": samples.check(samples.low_request({"ratio_qty_request": "1.1"})),
@@ -87,7 +87,7 @@ async def _garbage(server: Running) -> None:
 async def _many_at_once(server: Running) -> None:
     requests = [samples.check(samples.low_request()), REFUSED_BY["least_request_ratio"]]
     batch = rules_service_pb2.BatchCheckClaimsRequest()
-    batch.requests.extend(requests)  # type: ignore[arg-type]
+    batch.requests.extend(requests)
     await server.call("LiquidationRulesService.BatchCheckClaims", batch)
     empty = rules_service_pb2.BatchCheckClaimsRequest()
     await _told(server, "LiquidationRulesService.BatchCheckClaims", empty)
@@ -95,7 +95,7 @@ async def _many_at_once(server: Running) -> None:
         "/liquidation.v1.LiquidationRulesService/StreamCheckClaims"
     )()
     for request in requests:
-        item = rules_service_pb2.StreamCheckClaimsRequest(request=request)  # type: ignore[arg-type]
+        item = rules_service_pb2.StreamCheckClaimsRequest(request=request)
         await call.write(item.SerializeToString())
     await call.done_writing()
     assert len([response async for response in call]) == len(requests)

@@ -15,7 +15,7 @@ from liquidation.rules.model import Tier
 from liquidation.rules.policy import Mode, Policy
 from tests import samples
 from tests.cli.commands import run
-from tests.core.deciding import verdict_on
+from tests.core.deciding import decision_on
 from tests.logs.logged import replayed
 from tests.logs.schema import problems_of_log
 from tests.metrics.at_work import at_work
@@ -39,29 +39,29 @@ CROSSED = samples.low_request({"limit_price": {"PERP_BTC_USDC": "39999.5"}})
         (TENTH, WITHOUT_LIMITS, None),
     ],
 )
-def test_verdicts_are_compared_by_outcome_code_rule_and_words(
+def test_decisions_are_compared_by_outcome_code_rule_and_words(
     request_: dict[str, Any], candidate: Policy, kind: Disagreement | None
 ) -> None:
-    assert disagreement(verdict_on(request_), verdict_on(request_, policy=candidate)) is kind
+    assert disagreement(decision_on(request_), decision_on(request_, policy=candidate)) is kind
 
 
 def test_without_a_candidate_there_is_no_disagreement() -> None:
-    assert disagreement(verdict_on(HALF), None) is None
+    assert disagreement(decision_on(HALF), None) is None
 
 
 def test_a_refusal_that_no_rule_gave_is_not_compared() -> None:
-    verdict = replace(verdict_on(HALF), refusal=STORE_NOT_REACHED)
+    decision = replace(decision_on(HALF), refusal=STORE_NOT_REACHED)
 
-    assert disagreement(verdict, verdict_on(HALF, policy=HIGHER)) is None
-    assert disagreement(verdict, verdict_on(HALF)) is None
+    assert disagreement(decision, decision_on(HALF, policy=HIGHER)) is None
+    assert disagreement(decision, decision_on(HALF)) is None
 
 
-async def test_a_line_tells_what_the_candidate_says_where_it_says_something_else(
+def test_a_line_tells_what_the_candidate_says_where_it_says_something_else(
     tmp_path: Path,
 ) -> None:
-    async with at_work(tmp_path, candidate=HIGHER) as work:
+    with at_work(tmp_path, candidate=HIGHER) as work:
         for request in (HALF, samples.low_request(), TENTH):
-            await work.check(samples.check(request))
+            work.check(samples.check(request))
         lines = work.lines("decision")
 
     assert [line["code"] for line in lines] == [0, 0, -1201]
@@ -87,10 +87,10 @@ async def test_a_line_tells_what_the_candidate_says_where_it_says_something_else
     assert problems_of_log(tmp_path / "decisions.log") == []
 
 
-async def test_a_claim_is_granted_whatever_the_candidate_says_of_it(tmp_path: Path) -> None:
-    async with at_work(tmp_path, candidate=HIGHER) as work:
-        first = await work.begin("order-1", terms={"ratio_qty_request": "0.5"})
-        again = await work.begin("order-1", terms={"ratio_qty_request": "0.5"})
+def test_a_claim_is_granted_whatever_the_candidate_says_of_it(tmp_path: Path) -> None:
+    with at_work(tmp_path, candidate=HIGHER) as work:
+        first = work.begin("order-1", terms={"ratio_qty_request": "0.5"})
+        again = work.begin("order-1", terms={"ratio_qty_request": "0.5"})
         begun, known = work.lines("claim")
 
     assert first is not None
@@ -102,10 +102,10 @@ async def test_a_claim_is_granted_whatever_the_candidate_says_of_it(tmp_path: Pa
     assert problems_of_log(tmp_path / "decisions.log") == []
 
 
-async def test_a_disagreement_is_told_whatever_share_of_decisions_is(tmp_path: Path) -> None:
-    async with at_work(tmp_path, candidate=HIGHER, sampling=Sampling(Decimal(0))) as work:
+def test_a_disagreement_is_told_whatever_share_of_decisions_is(tmp_path: Path) -> None:
+    with at_work(tmp_path, candidate=HIGHER, sampling=Sampling(Decimal(0))) as work:
         for request in (HALF, samples.low_request(), HALF):
-            await work.check(samples.check(request))
+            work.check(samples.check(request))
         lines = work.lines("decision")
 
     assert [(line["outcome"], line["candidate"]["outcome"]) for line in lines] == [
@@ -115,12 +115,12 @@ async def test_a_disagreement_is_told_whatever_share_of_decisions_is(tmp_path: P
 
 
 @pytest.fixture
-async def log(tmp_path: Path) -> Path:
+def log(tmp_path: Path) -> Path:
     """A log with an accepted decision that the candidate would refuse, and the other way about."""
     candidate = replace(HIGHER, modes={"limit_price": Mode.OFF})
-    async with at_work(tmp_path, candidate=candidate) as work:
+    with at_work(tmp_path, candidate=candidate) as work:
         for request in (HALF, CROSSED):
-            await work.check(samples.check(request))
+            work.check(samples.check(request))
         return work.log_file
 
 

@@ -18,7 +18,7 @@ from liquidation.rules.policy import Mode, Policy
 from liquidation.v1 import claim_service_pb2 as claims_pb
 from liquidation.v1 import liquidation_service_pb2
 from tests import samples
-from tests.core.deciding import add_unknown_field, verdict_on
+from tests.core.deciding import add_unknown_field, decision_on
 from tests.logs.logged import REAL_REQUESTS, log_of_real_requests, replayed, rewritten
 from tests.sidecars import Refused, Running, running
 
@@ -47,8 +47,8 @@ def test_every_real_request_is_decided_as_it_was_logged(log: Path) -> None:
 @pytest.mark.parametrize("candidate", [CANDIDATE, LENIENT], ids=lambda policy: policy.version)
 def test_flips_are_those_of_deciding_the_requests_afresh(log: Path, candidate: Policy) -> None:
     requests = [json.loads(line) for line in REAL_REQUESTS.read_text().splitlines()]
-    before = [verdict_on(request) for request in requests]
-    after = [verdict_on(request, policy=candidate) for request in requests]
+    before = [decision_on(request) for request in requests]
+    after = [decision_on(request, policy=candidate) for request in requests]
     codes = [
         tuple(0 if each.refusal is None else each.refusal.row.code for each in pair)
         for pair in zip(before, after, strict=True)
@@ -60,7 +60,9 @@ def test_flips_are_those_of_deciding_the_requests_afresh(log: Path, candidate: P
     assert flipped
     assert replay.matrix == Counter(codes)
     assert replay.flips.count == len(flipped)
-    assert replay.flips.notional == sum(after[place].total_notional or 0 for place in flipped)
+    assert replay.flips.notional == sum(
+        Decimal(after[place].total_notional or 0) for place in flipped
+    )
     assert replay.refused_now.count == sum(codes[place][0] == 0 for place in flipped)
     assert replay.accepted_now.count == sum(codes[place][1] == 0 for place in flipped)
     assert [each.account_id for each in replay.flipped] == [

@@ -11,7 +11,6 @@ import pytest
 from liquidation.analysis.reader import Entry, read_lines
 from liquidation.analysis.request_of import NotReplayableError, decision_inputs
 from liquidation.analysis.story import ClaimTrail, DecisionTrail, find_story
-from liquidation.rules.evaluate import decide
 from liquidation.rules.policy import RULE_NAMES, Policy, policy_record
 from tests import samples
 from tests.sidecars import running
@@ -55,12 +54,12 @@ def test_every_decision_of_the_rules_is_made_again_as_it_was(produced_log: Path)
             inputs = decision_inputs(entry.fields)
         except NotReplayableError:
             continue
-        verdict = decide(inputs.case(Policy()))
-        refusal = verdict.refusal
+        decision = inputs.decide(Policy())
+        refusal = decision.refusal
         assert (0 if refusal is None else refusal.row.code) == entry.fields["code"]
         assert ("" if refusal is None else refusal.rule) == entry.fields["rule"]
         assert ("" if refusal is None else refusal.message) == entry.fields["message"]
-        assert verdict.liquidation_revision == entry.fields["revision"]
+        assert decision.liquidation_revision == entry.fields["revision"]
         again.add((entry.fields["event"], entry.fields["rule"]))
 
     assert again >= {("decision", rule) for rule in ("", *RULE_NAMES)}
@@ -121,7 +120,7 @@ def test_the_story_of_a_refusal_tells_how_far_it_was_from_the_threshold(produced
     assert story.explained is not None
     assert story.explained.differs == ()
     assert story.explained.rules_from.startswith("the log, ")
-    assert [result.rule for result in story.explained.verdict.trace] == list(RULE_NAMES)
+    assert [result.rule for result in story.explained.decision.trace] == list(RULE_NAMES)
     (distance,) = story.explained.distances()
     assert distance.takes == Decimal(9999)
     assert distance.least == Decimal(10000)
@@ -216,7 +215,7 @@ async def test_a_decision_is_made_again_by_the_rules_of_its_process(tmp_path: Pa
 
     assert isinstance(found, DecisionTrail)
     assert found.explained is not None
-    assert found.explained.case.policy.version == "v7"
+    assert found.explained.given.policy.version == "v7"
     assert isinstance(lost, DecisionTrail)
     assert lost.why_not == "the rules of version 'v7' are not in the log"
 

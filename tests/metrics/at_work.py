@@ -1,54 +1,54 @@
-"""The service without gRPC: its use cases over a real store and a real log, counted."""
+"""The service without gRPC: its handlers over a real store and a real log, counted."""
 
 import json
 import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
-from liquidation.api import wire
-from liquidation.api.claiming import BeginText, Claiming, Granted
-from liquidation.api.claims import Claims
-from liquidation.api.desk import Answer, Desk
-from liquidation.api.register import Register
-from liquidation.decisionlog.entry import Call
+from liquidation.api.admission import trace_id_of
+from liquidation.api.services import Services, build_services
+from liquidation.auth.keys import ENTROPY_BYTES, KeyRing, Permission, new_key
+from liquidation.config.live import Configuration, LiveConfig
+from liquidation.config.settings import Settings
 from liquidation.decisionlog.redaction import Masking, Sampling
 from liquidation.decisionlog.sink import LogSink
 from liquidation.decisionlog.writer import DecisionLog
 from liquidation.metrics.prometheus import Metrics
-from liquidation.rules.model import Claim
-from liquidation.rules.policy import ActivePolicy, Policy
+from liquidation.rules.policy import Policy
+from liquidation.server.lease_reaper import LeaseReaper
 from liquidation.store.base import Store
 from liquidation.store.sqlite.store import SqliteStore
-from liquidation.v1 import claim_service_pb2
+from liquidation.v1 import claim_service_pb2, rules_service_pb2
 from tests import samples
 from tests.clocks import Clock
+from tests.in_process import METHODS, Answered, Begun, answer, path_of, response_of
 from tests.metrics.scrapes import Scrape, rendered
 
 __all__ = ["AtWork", "at_work"]
 
-PROCESS = "0123456789abcdef"
-
-
-def call(rpc: str) -> Call:
-    return Call(rpc, "ipv4:127.0.0.1:1", "", time.monotonic_ns(), caller="risk-backend")
+PROCESS: Final = "0123456789abcdef"
+_NOW: Final = datetime(2026, 11, 22, 18, tzinfo=UTC)
+_RING, _KEY = new_key(
+    KeyRing(), "risk-backend", [Permission.ADMIN], None, _NOW, bytes(ENTROPY_BYTES)
+)
+_METADATA: Final = (("authorization", f"Bearer {_KEY}"),)
+_MAX_CALL_S: Final = 60.0
 
 
 @dataclass(frozen=True)
 class AtWork:
-    """The use cases, and what they leave behind."""
+    """The handlers, and what they leave behind."""
 
-    desk: Desk
-    claiming: Claiming
-    claims: Claims
-    register: Register
+    services: Services
+    reaper: LeaseReaper
     store: Store
     log: DecisionLog
     metrics: Metrics
@@ -56,18 +56,36 @@ class AtWork:
     log_file: Path
     sink: LogSink
 
-    async def check(self, request: Message, rpc: str = "CheckClaim") -> Answer:
-        """The answer to a CheckClaimRequest."""
-        assert isinstance(request, Message)
-        return await self.desk.check(wire.sent(request), call(rpc))  # type: ignore[arg-type]
+    def call(self, name: str, request: Message) -> Answered:
+        """How a call of a unary method ends."""
+        return self.begun(name, request).ended()
 
-    async def begin(self, request_id: str, **request: Any) -> Claim | None:
+    def begun(self, name: str, request: Message) -> Begun:
+        """A call of a unary method that others may come beside."""
+        path = path_of(METHODS[name])
+        data = request.SerializeToString()
+        return Begun(self.services.handlers[path], path, data, _METADATA)
+
+    def check(self, request: rules_service_pb2.CheckClaimRequest) -> Answered:
+        """How a CheckClaim ends."""
+        return self.call("CheckClaim", request)
+
+    def stream(self, *requests: rules_service_pb2.CheckClaimRequest) -> Answered:
+        """How a StreamCheckClaims of these requests ends."""
+        items = [rules_service_pb2.StreamCheckClaimsRequest(request=each) for each in requests]
+        path = path_of(METHODS["StreamCheckClaims"])
+        sent = [each.SerializeToString() for each in items]
+        return answer(self.services.handlers[path], path, sent, _METADATA)
+
+    def begin(self, request_id: str, **request: Any) -> Any:
         """The claim that a BeginClaim on `samples.low()` is granted, or None."""
         body = samples.low_request(**request) | {"request_id": request_id, "lease_ttl": "30s"}
         message = ParseDict(body, claim_service_pb2.BeginClaimRequest())
-        begin = BeginText(request_id, wire.begin_sent(message), (30, 0))
-        outcome = await self.claiming.begin(begin, call("BeginClaim"), lambda _: None)
-        return outcome.claim if isinstance(outcome, Granted) else None
+        ended = self.call("BeginClaim", message)
+        if ended.refused is not None:
+            return None
+        response: Any = response_of(METHODS["BeginClaim"], ended.responses[0])
+        return response.claim
 
     def scrape(self) -> Scrape:
         """What is counted by now."""
@@ -80,16 +98,14 @@ class AtWork:
         return [line for line in lines if event in ("", line["event"])]
 
 
-@asynccontextmanager
-async def at_work(
+@contextmanager
+def at_work(
     directory: Path,
     policy: Policy | None = None,
     candidate: Policy | None = None,
     sampling: Sampling | None = None,
-) -> AsyncIterator[AtWork]:
-    """The use cases under some rules, with their store and log in `directory`."""
-    rulebook = ActivePolicy(policy or Policy(), candidate)
-    numbers = count(1)
+) -> Iterator[AtWork]:
+    """The handlers under some rules, with their store and log in `directory`."""
     log_file = directory / "decisions.log"
     clock, metrics = Clock(), Metrics()
     sink = LogSink(
@@ -97,29 +113,17 @@ async def at_work(
         lambda lost: json.dumps({"event": "log_lines_lost", "lost": lost}).encode() + b"\n",
     )
     masking, now = Masking((), ""), "2026-11-22T18:11:47.936616Z"
-    log = DecisionLog(
-        sink, PROCESS, 0, lambda: now, masking, sampling or Sampling(), observer=metrics
-    )
-
-    def new_id() -> str:
-        return f"{PROCESS}-{next(numbers)}"
-
-    def new_claim_id() -> str:
-        return f"{next(numbers):032x}"
-
-    def rules() -> ActivePolicy:
-        return rulebook
-
-    store = SqliteStore(directory / "store.db", clock, committed=metrics.committed)
     ticks = time.monotonic_ns
-    register = Register(store, log, new_id, ticks)
-    claims = Claims(store, rules, log, new_id, ticks)
-    claiming = Claiming(
-        store, rules, log, register, claims.tell_expired, new_id, new_claim_id, ticks
+    log = DecisionLog(
+        sink, PROCESS, 0, lambda: now, ticks, masking, sampling or Sampling(), observer=metrics
     )
-    desk = Desk(store, rules, log, new_id, ticks)
+    configuration = Configuration(policy or Policy(), candidate, _RING)
+    live = LiveConfig(Settings(), configuration, lambda: _NOW, lambda *_: None)
+    store = SqliteStore(directory / "store.db", clock, committed=metrics.committed)
+    services = build_services(live, log, store, metrics, _MAX_CALL_S, trace_id_of)
+    reaper = LeaseReaper(store, 30.0, services.log_expired, lambda: 3600, log)
     try:
-        yield AtWork(desk, claiming, claims, register, store, log, metrics, clock, log_file, sink)
+        yield AtWork(services, reaper, store, log, metrics, clock, log_file, sink)
     finally:
-        await store.aclose()
+        store.close()
         sink.close(30)

@@ -1,37 +1,40 @@
 """What is counted is what the log is told, decision by decision."""
 
-import asyncio
 import os
 import sqlite3
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from liquidation.api import wire
-from liquidation.api.register import RefusedError
+from liquidation.api import check
 from liquidation.decisionlog.redaction import Masking, Sampling
 from liquidation.decisionlog.sink import LogSink
 from liquidation.decisionlog.writer import DecisionLog
 from liquidation.metrics.prometheus import Metrics
-from liquidation.rules.model import Tier
+from liquidation.rules.model import Decision, Tier
 from liquidation.rules.policy import RULE_NAMES, Mode, Policy
+from liquidation.v1 import claim_service_pb2 as claims_pb
+from liquidation.v1 import liquidation_service_pb2 as liquidations_pb
 from tests import samples
+from tests.in_process import Answered
 from tests.logs.produced import REFUSED_BY
-from tests.metrics.at_work import AtWork, at_work, call
+from tests.metrics.at_work import AtWork, at_work
 from tests.metrics.scrapes import rendered
 
 ACCEPTED = samples.check(samples.low_request())
+PUT = liquidations_pb.PutLiquidationRequest(liquidation=samples.snapshot(samples.low()))
 
 
-async def test_decisions_are_counted_by_call_code_and_rule_as_the_log_has_them(
+def test_decisions_are_counted_by_call_code_and_rule_as_the_log_has_them(
     tmp_path: Path,
 ) -> None:
-    async with at_work(tmp_path) as work:
+    with at_work(tmp_path) as work:
         for request in (ACCEPTED, ACCEPTED, *REFUSED_BY.values()):
-            await work.check(request)
-        await work.check(ACCEPTED, "StreamCheckClaims")
+            work.check(request)
+        work.stream(ACCEPTED)
         lines = work.lines("decision")
 
         seen = work.scrape()
@@ -46,10 +49,10 @@ async def test_decisions_are_counted_by_call_code_and_rule_as_the_log_has_them(
     assert sum(sums) == pytest.approx(spent)
 
 
-async def test_a_decision_that_sampling_leaves_out_is_counted(tmp_path: Path) -> None:
-    async with at_work(tmp_path, sampling=Sampling(Decimal("0.25"))) as work:
+def test_a_decision_that_sampling_leaves_out_is_counted(tmp_path: Path) -> None:
+    with at_work(tmp_path, sampling=Sampling(Decimal("0.25"))) as work:
         for _ in range(8):
-            await work.check(ACCEPTED)
+            work.check(ACCEPTED)
 
         seen = work.scrape()
 
@@ -58,11 +61,11 @@ async def test_a_decision_that_sampling_leaves_out_is_counted(tmp_path: Path) ->
     assert seen.value("liquidation_log_lines_total", event="decision") == 2
 
 
-async def test_what_rules_in_shadow_would_have_refused_is_counted_by_rule(tmp_path: Path) -> None:
+def test_what_rules_in_shadow_would_have_refused_is_counted_by_rule(tmp_path: Path) -> None:
     policy = Policy(modes={"least_request_ratio": Mode.SHADOW, "limit_price": Mode.SHADOW})
-    async with at_work(tmp_path, policy) as work:
+    with at_work(tmp_path, policy) as work:
         for rule in ("least_request_ratio", "least_request_ratio", "limit_price", "tier_shape"):
-            await work.check(REFUSED_BY[rule])
+            work.check(REFUSED_BY[rule])
 
         seen = work.scrape()
 
@@ -75,19 +78,19 @@ async def test_what_rules_in_shadow_would_have_refused_is_counted_by_rule(tmp_pa
     }
 
 
-async def test_disagreements_of_the_candidate_are_counted_by_kind(tmp_path: Path) -> None:
+def test_disagreements_of_the_candidate_are_counted_by_kind(tmp_path: Path) -> None:
     candidate = Policy(
         version="next",
         min_claim_notional={Tier.LOW: Decimal(20000), Tier.HIGH: Decimal(5000)},
         modes={"limit_price": Mode.OFF},
     )
     half = samples.check(samples.low_request({"ratio_qty_request": "0.5"}))
-    async with at_work(tmp_path, candidate=candidate) as work:
+    with at_work(tmp_path, candidate=candidate) as work:
         for request in (half, REFUSED_BY["limit_price"], REFUSED_BY["least_request_ratio"]):
-            await work.check(request)
-        await work.check(REFUSED_BY["tier_shape"])
-        await work.begin("order-1", terms={"ratio_qty_request": "0.5"})
-        await work.begin("order-1", terms={"ratio_qty_request": "0.5"})
+            work.check(request)
+        work.check(REFUSED_BY["tier_shape"])
+        work.begin("order-1", terms={"ratio_qty_request": "0.5"})
+        work.begin("order-1", terms={"ratio_qty_request": "0.5"})
 
         seen = work.scrape()
 
@@ -98,11 +101,11 @@ async def test_disagreements_of_the_candidate_are_counted_by_kind(tmp_path: Path
     }
 
 
-async def test_each_claim_is_counted_once_when_it_begins_and_once_when_it_ends(
+def test_each_claim_is_counted_once_when_it_begins_and_once_when_it_ends(
     tmp_path: Path,
 ) -> None:
-    async with at_work(tmp_path) as work:
-        await _claims_of_every_end(work)
+    with at_work(tmp_path) as work:
+        _claims_of_every_end(work)
         granted = [
             line
             for line in work.lines("claim")
@@ -124,47 +127,51 @@ async def test_each_claim_is_counted_once_when_it_begins_and_once_when_it_ends(
     }
 
 
-async def _claims_of_every_end(work: AtWork) -> None:
-    async def begin(request_id: str, revision: int, ratio: str = "1") -> str:
-        claim = await work.begin(
+def _claims_of_every_end(work: AtWork) -> None:
+    def begin(request_id: str, revision: int, ratio: str = "1") -> Any:
+        return work.begin(
             request_id,
             terms={"ratio_qty_request": ratio},
             liquidation={"revision": revision},
         )
-        return "" if claim is None else claim.claim_id
 
-    cancel, complete = call("CancelClaim"), call("CompleteClaim")
-    first = await begin("order-1", 1)
-    assert await begin("order-1", 1) == first
-    assert await begin("order-1", 1, "0.5") == ""
-    assert await begin("order-2", 1) == ""
+    def cancel(claim: Any, **others: Any) -> Answered:
+        request = claims_pb.CancelClaimRequest(claim_id=claim.claim_id, **others)
+        return work.call("CancelClaim", request)
+
+    def complete(claim: Any, fencing_token: int) -> Answered:
+        request = claims_pb.CompleteClaimRequest(
+            claim_id=claim.claim_id, fencing_token=fencing_token
+        )
+        return work.call("CompleteClaim", request)
+
+    first = begin("order-1", 1)
+    assert begin("order-1", 1) == first
+    assert begin("order-1", 1, "0.5") is None
+    assert begin("order-2", 1) is None
     for _ in range(2):
-        await work.claims.cancel(first, 1, "", force=False, call=cancel)
-    second = await begin("order-3", 1)
+        assert cancel(first, fencing_token=first.fencing_token).refused is None
+    second = begin("order-3", 1)
     for _ in range(2):
-        await work.claims.cancel(second, 0, "gone", force=True, call=cancel)
-    await begin("order-4", 1)
+        assert cancel(second, reason="gone", force=True).refused is None
+    assert begin("order-4", 1) is not None
     work.clock.advance(31)
-    await work.claims.settle()
-    await work.claims.settle()
-    (last, _) = await work.claims.get(await begin("order-5", 2), "")
-    with pytest.raises(RefusedError):
-        await work.claims.complete(last.claim_id, last.fencing_token + 1, complete)
+    work.reaper.reap()
+    work.reaper.reap()
+    last = begin("order-5", 2)
+    assert complete(last, last.fencing_token + 1).refused is not None
     for _ in range(2):
-        await work.claims.complete(last.claim_id, last.fencing_token, complete)
-    with pytest.raises(RefusedError):
-        await work.claims.cancel(last.claim_id, last.fencing_token, "", force=False, call=cancel)
+        assert complete(last, last.fencing_token).refused is None
+    assert cancel(last, fencing_token=last.fencing_token).refused is not None
 
 
-async def test_liquidations_that_are_opened_closed_and_refused_are_counted(tmp_path: Path) -> None:
-    async with at_work(tmp_path) as work:
-        text = wire.snapshot_text(samples.snapshot(samples.low()))
+def test_liquidations_that_are_opened_closed_and_refused_are_counted(tmp_path: Path) -> None:
+    with at_work(tmp_path) as work:
         for _ in range(2):
-            await work.register.put([(text, "liquidation")], call("PutLiquidation"))
-        await work.register.close(101, call("CloseLiquidation"))
-        with pytest.raises(RefusedError) as refused:
-            await work.register.close(101, call("CloseLiquidation"))
-        work.register.refused(refused.value.refusal, "0123456789abcdef-9", call("CloseLiquidation"))
+            assert work.call("PutLiquidation", PUT).refused is None
+        close = liquidations_pb.CloseLiquidationRequest(liquidation_id=101)
+        assert work.call("CloseLiquidation", close).refused is None
+        assert work.call("CloseLiquidation", close).refused is not None
 
         seen = work.scrape()
 
@@ -173,13 +180,13 @@ async def test_liquidations_that_are_opened_closed_and_refused_are_counted(tmp_p
     }
 
 
-async def test_a_store_that_does_not_answer_is_counted_once_a_call(tmp_path: Path) -> None:
-    async with at_work(tmp_path) as work:
+def test_a_store_that_does_not_answer_is_counted_once_a_call(tmp_path: Path) -> None:
+    with at_work(tmp_path) as work:
         with sqlite3.connect(tmp_path / "store.db") as other:
             other.execute("ALTER TABLE liquidation RENAME TO elsewhere")
         other.close()
         for _ in range(2):
-            await work.check(ACCEPTED)
+            work.check(ACCEPTED)
         work.log.store_failed("it is gone")
 
         seen = work.scrape()
@@ -190,9 +197,13 @@ async def test_a_store_that_does_not_answer_is_counted_once_a_call(tmp_path: Pat
     assert seen.value("liquidation_faults_total") == 0
 
 
-async def test_a_fault_is_counted(tmp_path: Path) -> None:
-    async with at_work(tmp_path) as work:
-        work.desk.fault(wire.sent(ACCEPTED), call("CheckClaim"), ValueError("ours"))
+def test_a_fault_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> Decision:
+        raise ValueError("ours")
+
+    monkeypatch.setattr(check, "evaluate", fails)
+    with at_work(tmp_path) as work:
+        work.check(ACCEPTED)
 
         seen = work.scrape()
 
@@ -200,10 +211,10 @@ async def test_a_fault_is_counted(tmp_path: Path) -> None:
     assert seen.counted("liquidation_decisions_total") == {("-1000", "CheckClaim", "", "0"): 1}
 
 
-async def test_lines_are_counted_by_event_as_they_stand_in_the_file(tmp_path: Path) -> None:
-    async with at_work(tmp_path) as work:
-        await work.check(ACCEPTED)
-        await _claims_of_every_end(work)
+def test_lines_are_counted_by_event_as_they_stand_in_the_file(tmp_path: Path) -> None:
+    with at_work(tmp_path) as work:
+        work.check(ACCEPTED)
+        _claims_of_every_end(work)
         work.log.note("info", "draining")
 
         seen = work.scrape()
@@ -217,7 +228,7 @@ def test_lines_that_are_lost_are_counted(tmp_path: Path) -> None:
     metrics = Metrics()
     descriptor = os.open(tmp_path / "x.log", os.O_WRONLY | os.O_CREAT)
     sink = LogSink(descriptor, lambda _: b"", capacity_bytes=1)
-    log = DecisionLog(sink, "p", 0, str, Masking((), ""), Sampling(), metrics)
+    log = DecisionLog(sink, "p", 0, str, lambda: 0, Masking((), ""), Sampling(), metrics)
     metrics.watch(lambda: 3, lambda: log.lost)
     for _ in range(5):
         log.note("info", "draining")
@@ -229,17 +240,18 @@ def test_lines_that_are_lost_are_counted(tmp_path: Path) -> None:
     assert seen.value("liquidation_calls_in_progress") == 3
 
 
-async def test_writes_that_share_a_commit_are_counted_with_it(tmp_path: Path) -> None:
-    async with at_work(tmp_path) as work:
-        await asyncio.gather(
-            *(
-                work.register.put(
-                    [(wire.snapshot_text(samples.snapshot(samples.low(liquidation_id=n))), "")],
-                    call("PutLiquidation"),
-                )
-                for n in range(1, 41)
+def test_writes_that_share_a_commit_are_counted_with_it(tmp_path: Path) -> None:
+    with at_work(tmp_path) as work:
+        begun = [
+            work.begun(
+                "PutLiquidation",
+                liquidations_pb.PutLiquidationRequest(
+                    liquidation=samples.snapshot(samples.low(liquidation_id=number))
+                ),
             )
-        )
+            for number in range(1, 41)
+        ]
+        assert all(each.ended().refused is None for each in begun)
 
         seen = work.scrape()
 
@@ -250,15 +262,15 @@ async def test_writes_that_share_a_commit_are_counted_with_it(tmp_path: Path) ->
     assert seen.value("liquidation_group_commit_duration_seconds_sum") > 0
 
 
-async def test_a_group_that_is_not_committed_is_not_counted_as_one(tmp_path: Path) -> None:
-    async with at_work(tmp_path) as work:
+def test_a_group_that_is_not_committed_is_not_counted_as_one(tmp_path: Path) -> None:
+    with at_work(tmp_path) as work:
         with sqlite3.connect(tmp_path / "store.db") as other:
             other.execute("ALTER TABLE liquidation RENAME TO elsewhere")
         other.close()
-        text = wire.snapshot_text(samples.snapshot(samples.low()))
-        with pytest.raises(Exception, match="not committed"):
-            await work.register.put([(text, "liquidation")], call("PutLiquidation"))
+        refused = work.call("PutLiquidation", PUT).refused
 
         seen = work.scrape()
 
+    assert refused is not None
+    assert refused.code == -1011
     assert seen.value("liquidation_group_commit_size_count") == 0

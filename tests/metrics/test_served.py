@@ -218,7 +218,7 @@ async def _load(address: str) -> None:
     accepted = samples.check(samples.low_request())
     refused = REFUSED_BY["least_request_ratio"]
     batch = rules_service_pb2.BatchCheckClaimsRequest()
-    batch.requests.extend([accepted, refused] * 5)  # type: ignore[list-item]
+    batch.requests.extend([accepted, refused] * 5)
     async with dial(address) as channel:
         check, many = channel.unary_unary(CHECK), channel.unary_unary(BATCH)
         requests = [refused if number % 3 == 0 else accepted for number in range(20)]

@@ -8,16 +8,23 @@ from itertools import count
 from typing import Final, NamedTuple
 
 from liquidation.rules import leases
-from liquidation.rules.evaluate import assemble, decide
-from liquidation.rules.intake import Intake
-from liquidation.rules.model import Claim, ClaimState, Decision, Liquidation, StoredState
+from liquidation.rules.evaluate import evaluate
+from liquidation.rules.model import (
+    Claim,
+    ClaimRequest,
+    ClaimState,
+    Decision,
+    Liquidation,
+    StoredState,
+)
 from liquidation.rules.policy import Policy
-from liquidation.store.base import BeginRequest, ClaimActiveError, ClaimFilter, StateQuery, Store
+from liquidation.store.base import BeginRequest, ClaimActiveError, ClaimFilter, StateQuery
 from tests.clocks import Clock
 from tests.model import state as model
 from tests.model.protocol import Protocol
 from tests.model.state import Begin, Change, Close, Event, Phase, Put, State, Wait
 from tests.model.world import Step
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import terms
 from tests.store.conftest import OpenStore
 from tests.store.snapshots import snapshot
@@ -49,7 +56,7 @@ class HeldStore:
         self.numbers = count(1)
         self._open_store = open_store
         self._opened = AsyncExitStack()
-        self.store: Store
+        self.store: AwaitedStore
 
     async def restart(self) -> None:
         """Opens the store again, as a new process does: nothing was tidied up for it before."""
@@ -167,12 +174,12 @@ class World:
         )
 
         def by_the_rules(state: StoredState) -> Decision:
-            return decide(assemble(Policy(), Intake(asked, brought), state))
+            return evaluate(Policy(), ClaimRequest(asked, brought), state)
 
         begun = await self._held.store.begin(request, by_the_rules)
         if begun.claim is None:
-            assert begun.verdict.refusal is not None, "the rules look at the slot"
-            return model.Answer(begun.verdict.refusal.row.code)
+            assert begun.decision.refusal is not None, "the rules look at the slot"
+            return model.Answer(begun.decision.refusal.row.code)
         if begun.known:
             if begun.claim.terms != asked:
                 return model.Answer(leases.duplicate_request(begun.claim).row.code)

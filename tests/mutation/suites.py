@@ -44,14 +44,14 @@ _SQLITE_ALONE: Final = (
 SUITES: Final = {
     "rules": (
         Suite("liquidation/rules", ("errors.py", "policy_keys.py"), _WITH_PAGES),
-        Suite("liquidation/rules", ("[!ep]*.py", "e[!r]*.py", "policy.py"), _RULES),
+        Suite("liquidation/rules", ("[!ep]*.py", "e[!r]*.py", "parse.py", "policy.py"), _RULES),
     ),
     "auth": (Suite("liquidation/auth", ("*.py",), _RULES),),
     "store": (
         # What both engines share is judged by the one that is a hundred times as fast.
         Suite(
             "liquidation/store",
-            ("[!co]*.py", "sqlite/[!s]*.py", "sqlite/s[!o]*.py"),
+            ("callbacks.py", "stats.py", "[!cos]*.py", "sqlite/[!s]*.py", "sqlite/s[!o]*.py"),
             _SQLITE_ALONE,
         ),
         Suite(

@@ -5,7 +5,7 @@ from typing import Any
 
 import grpc
 
-from liquidation.api.refusals import DOMAIN, MAX_STATUS_BYTES
+from liquidation.api.status import DOMAIN, MAX_STATUS_BYTES
 from liquidation.v1 import liquidation_pb2, rules_service_pb2
 from tests.oracle.answers import Answer, Result
 from tests.sidecars import Details, details_of

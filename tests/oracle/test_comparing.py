@@ -5,12 +5,10 @@ from typing import Any
 
 import pytest
 
-from liquidation.api.desk import Answer as Answered
-from liquidation.api.rules_servicer import claim_result
-from liquidation.rules.model import Decision as ClaimDecision
+from liquidation.api.check import fill_result
 from liquidation.v1 import errors_pb2, rules_service_pb2
 from tests import samples
-from tests.core.deciding import verdict_on
+from tests.core.deciding import decision_on
 from tests.oracle.answers import Answer, InForce, State
 from tests.oracle.comparing import differences, differences_of_line
 from tests.oracle.evaluator import evaluate
@@ -40,8 +38,9 @@ def _expected(request: Json) -> Answer:
 
 
 def _result(request: Json) -> rules_service_pb2.CheckClaimResult:
-    verdict: ClaimDecision = verdict_on(request, explain=True)
-    return claim_result(Answered("decision-1", verdict))
+    result = rules_service_pb2.CheckClaimResult()
+    fill_result(result, "decision-1", decision_on(request, explain=True))
+    return result
 
 
 @pytest.mark.parametrize("request_", [ACCEPTED, REFUSED], ids=["accepted", "refused"])

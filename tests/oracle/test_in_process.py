@@ -12,10 +12,9 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 from liquidation.rules.model import ActiveClaim, Decision, StoredState
-from liquidation.rules.numbers import Ratio, plain
 from liquidation.rules.policy import read_policy
 from tests import samples
-from tests.core.deciding import stored, verdict_on
+from tests.core.deciding import decision_on, stored
 from tests.core.seeded import seeded
 from tests.oracle.answers import Answer, InForce, State
 from tests.oracle.cases import Case, drawn_case
@@ -23,7 +22,7 @@ from tests.oracle.evaluator import RULES, evaluate
 from tests.oracle.worlds import drawn_world, rules_in_force, rules_text
 
 
-def _standing(case: Case) -> StoredState:
+def _state(case: Case) -> StoredState:
     state = case.state
     claimant = case.request["terms"].get("liquidator_id", "")
     return StoredState(
@@ -35,27 +34,22 @@ def _standing(case: Case) -> StoredState:
     )
 
 
-def _text(number: Ratio | None) -> str:
-    return "" if number is None else plain(number)
-
-
-def _answer(verdict: Decision) -> Answer:
-    refusal = verdict.refusal
+def _answer(decision: Decision) -> Answer:
+    refusal = decision.refusal
     return Answer(
         code=0 if refusal is None else refusal.row.code,
         words="" if refusal is None else refusal.message,
         rule="" if refusal is None else refusal.rule,
-        total_notional=_text(verdict.total_notional),
-        least_req_ratio=_text(verdict.least_req_ratio),
-        margin_ratio=_text(verdict.margin_ratio),
-        maintenance_margin_ratio=_text(verdict.maintenance_margin_ratio),
-        revision=verdict.liquidation_revision,
+        total_notional=decision.total_notional,
+        least_req_ratio=decision.least_req_ratio,
+        margin_ratio=decision.margin_ratio,
+        maintenance_margin_ratio=decision.maintenance_margin_ratio,
+        revision=decision.liquidation_revision,
         positions=tuple(
-            (each.symbol, plain(each.qty), plain(each.max_qty), plain(each.notional))
-            for each in verdict.positions
+            (each.symbol, each.qty, each.max_qty, each.notional) for each in decision.positions
         ),
         numbers={} if refusal is None else dict(refusal.values),
-        shadow=tuple((each.rule, each.row.code, each.message) for each in verdict.shadow),
+        shadow=tuple((each.rule, each.row.code, each.message) for each in decision.shadow),
         trace=tuple(
             (
                 each.rule,
@@ -63,7 +57,7 @@ def _answer(verdict: Decision) -> Answer:
                 0 if each.refusal is None else each.refusal.row.code,
                 "" if each.refusal is None else each.refusal.message,
             )
-            for each in verdict.trace
+            for each in decision.trace
         ),
     )
 
@@ -81,14 +75,14 @@ def test_every_drawn_request_is_answered_as_the_contract_says() -> None:
         expected = case.answer()
         seen[expected.rule] += 1
         note(json.dumps(case.request))
-        verdict = verdict_on(
+        decision = decision_on(
             case.request,
             policy=read_policy(rules_text(world.in_force, "drawn")),
-            state=_standing(case),
+            state=_state(case),
             unknown_field_in=case.unknown_field_in,
             explain="explain" in case.request,
         )
-        assert _answer(verdict) == expected
+        assert _answer(decision) == expected
 
     agree()
 
@@ -104,4 +98,4 @@ def test_the_sample_requests_are_accepted_by_both() -> None:
         expected = evaluate(request, State(), InForce())
 
         assert expected.code == 0
-        assert _answer(verdict_on(request)) == expected
+        assert _answer(decision_on(request)) == expected

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from liquidation.server.background import PROBLEM_KEY
+from liquidation.transport.health import PROBLEM_KEY
 from liquidation.v1 import claim_service_pb2 as pb
 from liquidation.v1 import liquidation_service_pb2
 from tests import samples

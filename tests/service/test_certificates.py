@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as of_bits
 
-from liquidation.config.tls import CertificateError, Certificates, read_certificates
+from liquidation.config.certificates import read_certificates
+from liquidation.config.tls import CertificateError, Certificates
 from tests.certificates import LOCAL, Authority, Issued, encrypted, self_signed
 
 

@@ -21,12 +21,12 @@ from tests.torture.calls import call
 # A server whose answer to BeginClaim is never sent: it kills itself between commit and answer.
 KILLED_BEFORE_THE_ANSWER = """
 import os, signal, sys
-from liquidation.api import claim_servicer
+from liquidation.api import begin
 
-def die(claim):
+def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
-claim_servicer.claim_message = die
+begin.fill_claim = die
 from liquidation.cli import main
 main(["serve", *sys.argv[1:]])
 """

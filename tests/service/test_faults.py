@@ -4,19 +4,21 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
-from liquidation.api import desk, rpc, turns, wire
-from liquidation.rules.evaluate import decide
-from liquidation.rules.model import Decision, RuleInput
-from liquidation.rules.texts import Sent
+from liquidation.api import check, liquidations
+from liquidation.rules.evaluate import evaluate
+from liquidation.rules.model import ClaimRequest, Decision, StoredState
+from liquidation.rules.parse import parse_request
+from liquidation.rules.policy import Policy
 from liquidation.v1 import liquidation_service_pb2, rules_service_pb2
 from tests import samples
-from tests.sidecars import Refused, Running, health, running
+from tests.sidecars import Refused, Running, health
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -142,7 +144,7 @@ def _fail(*_: object, **__: object) -> None:
 async def test_a_fault_of_ours_is_1000_in_fixed_words_with_its_traceback_in_the_log(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(desk, "decide", _fail)
+    monkeypatch.setattr(check, "evaluate", _fail)
 
     refused = await server.refused(samples.check(samples.low_request()))
 
@@ -164,12 +166,12 @@ async def test_a_fault_in_one_item_is_that_item_s_alone(
     sound = samples.check(samples.low_request())
     cursed = samples.check(samples.low_request({"liquidator_id": "cursed"}))
 
-    def fail_for_one(case: RuleInput, *, explain: bool = False) -> Decision:
-        if case.terms is not None and case.terms.liquidator_id == "cursed":
+    def fail_for_one(policy: Policy, request: ClaimRequest, state: StoredState | None) -> Decision:
+        if request.terms is not None and request.terms.liquidator_id == "cursed":
             _fail()
-        return decide(case, explain=explain)
+        return evaluate(policy, request, state)
 
-    monkeypatch.setattr(desk, "decide", fail_for_one)
+    monkeypatch.setattr(check, "evaluate", fail_for_one)
 
     await server.call(
         "LiquidationRulesService.BatchCheckClaims",
@@ -179,42 +181,52 @@ async def test_a_fault_in_one_item_is_that_item_s_alone(
     assert [line["code"] for line in await server.lines(count=3)] == [0, -1000, 0]
 
 
-async def test_a_fault_in_reading_a_call_reaches_none_that_is_decided_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_fault_in_parsing_a_call_reaches_none_beside_it(
+    server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As if the loop never had any rest.
-    for name, value in {"_NO_REST": 0, "_REST": -1, "_FIRST_PAUSE": 1}.items():
-        monkeypatch.setattr(turns, name, value)
     sound = samples.check(samples.low_request())
     cursed = samples.check(samples.low_request({"liquidator_id": "cursed"}))
-    sent = wire.sent
 
-    def fail_for_one(request: rules_service_pb2.CheckClaimRequest, *, clean: bool = False) -> Sent:
+    def fail_for_one(
+        request: rules_service_pb2.CheckClaimRequest, *rest: Any, **more: Any
+    ) -> ClaimRequest:
         if request.terms.liquidator_id == "cursed":
             _fail()
-        return sent(request, clean=clean)
+        return parse_request(request, *rest, **more)
 
-    monkeypatch.setattr(wire, "sent", fail_for_one)
-    async with running(tmp_path) as server:
+    monkeypatch.setattr(check, "parse_request", fail_for_one)
 
-        async def code(request: rules_service_pb2.CheckClaimRequest) -> int:
-            try:
-                await server.check(request)
-            except Refused as refused:
-                return refused.code
-            return 0
+    async def code(request: rules_service_pb2.CheckClaimRequest) -> int:
+        try:
+            await server.check(request)
+        except Refused as refused:
+            return refused.code
+        return 0
 
-        codes = await asyncio.gather(*map(code, [sound, cursed, sound, sound] * 50))
+    codes = await asyncio.gather(*map(code, [sound, cursed, sound, sound] * 50))
 
-        assert codes == [0, -1000, 0, 0] * 50
-        assert len(await server.lines("fault", count=50)) == 50
-        assert len(await server.lines(count=200)) == 200
+    assert codes == [0, -1000, 0, 0] * 50
+    assert len(await server.lines("fault", count=50)) == 50
+    assert len(await server.lines(count=200)) == 200
+
+
+async def test_a_fault_outside_of_every_request_is_1000_with_a_line_too(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "parse_message", _fail)
+
+    refused = await server.refused(samples.check(samples.low_request()))
+
+    assert (refused.code, refused.grpc_code) == (-1000, grpc.StatusCode.INTERNAL)
+    (line,) = await server.lines(count=1)
+    (fault,) = await server.lines("fault", count=1)
+    assert (line["code"], line["decision_id"]) == (-1000, fault["decision_id"])
 
 
 async def test_a_fault_in_another_call_is_1000_too(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rpc, "key_of", _fail)
+    monkeypatch.setattr(liquidations, "key_of", _fail)
 
     refused = await server.refused(
         liquidation_service_pb2.ListLiquidationsRequest(), "LiquidationService.ListLiquidations"
@@ -227,30 +239,20 @@ async def test_a_fault_in_another_call_is_1000_too(
 ITEMS = 1000
 
 
-def slow_batch(items: int = ITEMS) -> bytes:
-    """A batch that takes far longer than the calls below wait for it; every item is refused."""
-    position = {"position_qty": "1.5", "mark_price": "2000"}
-    positions = [position | {"symbol": f"S{number}"} for number in range(100)]
-    request = samples.check(
-        samples.low_request({"ratio_qty_request": "0.001"}, {"positions": positions})
-    )
-    return rules_service_pb2.BatchCheckClaimsRequest(requests=[request] * items).SerializeToString()
-
-
 @pytest.mark.parametrize("how", ["cancelled", "past its deadline"])
 async def test_a_call_that_is_given_up_does_no_more_work_and_leaves_its_lines(
     server: Running, how: str
 ) -> None:
     name = "LiquidationRulesService.BatchCheckClaims"
     if how == "cancelled":
-        call = asyncio.ensure_future(server.raw(name, slow_batch()))
+        call = asyncio.ensure_future(server.raw(name, samples.slow_batch()))
         await server.lines(count=1)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
     else:
         with pytest.raises(Refused) as raised:
-            await server.raw(name, slow_batch(), timeout=0.05)
+            await server.raw(name, samples.slow_batch(), timeout=0.05)
         assert raised.value.grpc_code is grpc.StatusCode.DEADLINE_EXCEEDED
 
     lines = await server.lines(count=ITEMS)

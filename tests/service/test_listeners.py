@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import grpc
 import pytest
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from liquidation.config.addresses import (
     TcpAddress,
@@ -28,6 +28,8 @@ from liquidation.server.listeners import (
     owned,
     require_encryption,
 )
+from liquidation.transport import Server
+from tests.answering import answering_for_health
 
 NOBODY = 65534
 
@@ -37,14 +39,12 @@ async def answering(
     *addresses: TcpAddress | UnixAddress, access: UnixAccess | None = None
 ) -> AsyncIterator[tuple[str, ...]]:
     """A server that answers for its health on these addresses."""
-    server = grpc.aio.server()
-    health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
-    bound = tuple(bind(server, address, None, access or UnixAccess()) for address in addresses)
-    await server.start()
-    try:
+
+    def listen(server: Server) -> tuple[str, ...]:
+        return tuple(bind(server, each, None, access or UnixAccess()) for each in addresses)
+
+    async with answering_for_health(listen) as bound:
         yield bound
-    finally:
-        await server.stop(None)
 
 
 async def answers(address: str) -> bool:

@@ -2,20 +2,16 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import cache
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 
-from liquidation.api import rpc, turns, wire
-from liquidation.api.desk import Answer, Asked, Desk, turn_of
-from liquidation.decisionlog.writer import DecisionLog
 from liquidation.rules.policy import Limits, Policy
-from liquidation.rules.texts import Sent
 from liquidation.v1 import rules_service_pb2
 from tests import samples
 from tests.sidecars import Refused, Running, details_of, held_up, running
@@ -76,47 +72,20 @@ def explained(liquidator_id: str) -> bytes:
     return rules_service_pb2.BatchCheckClaimsRequest(requests=[request] * 1000).SerializeToString()
 
 
-async def lines_of_batches_given_up(server: Running) -> list[dict[str, Any]]:
-    """The lines of five batches whose caller goes away while they are decided."""
+async def test_batches_that_are_given_up_leave_a_line_for_each_of_their_items(
+    server: Running,
+) -> None:
     calls = [asyncio.ensure_future(server.raw(BATCH, explained(str(n)))) for n in range(5)]
     while {line["liquidator_id"] for line in await server.lines()} != set("01234"):
         await asyncio.sleep(0)
     for each in calls:
         each.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
+
     lines = await server.lines(count=5000)
+
     assert Counter(line["liquidator_id"] for line in lines) == dict.fromkeys("01234", 1000)
-    return lines
-
-
-@pytest.mark.parametrize("too_many", [False, True])
-async def test_batches_that_are_given_up_leave_their_lines_in_turns_up_to_a_bound(
-    server: Running, monkeypatch: pytest.MonkeyPatch, *, too_many: bool
-) -> None:
-    told = most = 0
-    decision = DecisionLog.decision
-
-    def counted(*args: Any, **fields: Any) -> None:
-        nonlocal told
-        told += 1
-        decision(*args, **fields)
-
-    async def watch() -> None:
-        nonlocal most
-        while True:
-            before = told
-            await asyncio.sleep(0)
-            most = max(most, told - before)
-
-    monkeypatch.setattr(DecisionLog, "decision", counted)
-    if too_many:
-        monkeypatch.setattr(rpc, "_MOST_LEFT", 0)
-    watching = asyncio.ensure_future(watch())
-    lines = await lines_of_batches_given_up(server)
-    watching.cancel()
-
     assert lines[-1]["code"] == -1011
-    assert (most > turn_of(explained=True)) == too_many
 
 
 async def test_an_item_of_a_batch_has_the_details_of_a_single_call(server: Running) -> None:
@@ -228,78 +197,42 @@ async def test_streams_that_wait_for_their_callers_take_no_place_from_others(
             assert await each.read() is grpc.aio.EOF
 
 
-@pytest.mark.parametrize(("explain", "parts"), [(False, 4), (True, 13)], ids=["plain", "explained"])
-async def test_of_many_batches_one_goes_on_in_each_turn_of_the_loop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, explain: bool, parts: int
+@pytest.mark.parametrize(("explain", "chunk"), [(False, 32), (True, 8)], ids=["plain", "explained"])
+async def test_batches_that_are_decided_at_the_same_time_take_turns_chunk_by_chunk(
+    server: Running, explain: bool, chunk: int
 ) -> None:
-    """So whoever asks for little meanwhile waits for a part of one batch, and not of all."""
-    loop = asyncio.get_running_loop()
-    turn_of_loop = 0
-    begun: list[int] = []
-    read: Counter[int] = Counter()
-    real, real_sent = Desk.turn, wire.sent
+    """So whoever asks for little meanwhile waits for a chunk of one batch, and not for all."""
+    batches = []
+    for name in "abcd":
+        request = rules_service_pb2.CheckClaimRequest(explain=explain)
+        request.terms.liquidator_id = name
+        batches.append(rules_service_pb2.BatchCheckClaimsRequest(requests=[request] * 1000))
 
-    async def turn(self: Desk) -> None:
-        await real(self)
-        begun.append(turn_of_loop)
+    await asyncio.gather(*(server.call(BATCH, batch) for batch in batches))
 
-    def sent(*told: Any, **more: Any) -> Sent:
-        read[turn_of_loop] += 1
-        return real_sent(*told, **more)
-
-    def count() -> None:
-        nonlocal turn_of_loop
-        turn_of_loop += 1
-        loop.call_soon(count)
-
-    monkeypatch.setattr(Desk, "turn", turn)
-    monkeypatch.setattr(wire, "sent", sent)
-    batch = rules_service_pb2.BatchCheckClaimsRequest(requests=map(item, range(1, 101)))
-    batch.requests[50].explain = explain
-    async with running(tmp_path) as server:
-        count()
-        await asyncio.gather(*(server.call(BATCH, batch) for _ in range(10)))
-
-    # Taken apart in a turn, and read, decided and answered in so many.
-    assert len(begun) == 10 * (1 + parts)
-    assert len(set(begun)) == len(begun)
-    assert len(read) == 10 * parts
-    assert max(read.values()) == (8 if explain else 32)
+    asked = [line["liquidator_id"] for line in await server.lines(count=4000)]
+    first = {name: asked.index(name) for name in "abcd"}
+    last = {name: 3999 - asked[::-1].index(name) for name in "abcd"}
+    together = asked[max(first.values()) : min(last.values())]
+    assert max((sum(1 for _ in run) for _, run in groupby(together)), default=0) <= chunk
 
 
-async def test_calls_that_are_decided_together_each_have_their_own_answer_and_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # As if the loop never had any rest.
-    monkeypatch.setattr(turns, "_NO_REST", 0)
-    monkeypatch.setattr(turns, "_REST", -1)
-    monkeypatch.setattr(turns, "_FIRST_PAUSE", 1)
-    together: list[int] = []
-    real = Desk.check_together
-
-    async def seen(self: Desk, asked: Sequence[Asked]) -> list[Answer]:
-        together.append(len(asked))
-        return await real(self, asked)
-
-    monkeypatch.setattr(Desk, "check_together", seen)
+async def test_calls_at_the_same_time_each_have_their_own_answer_and_line(server: Running) -> None:
     check = "LiquidationRulesService.CheckClaim"
-    async with running(tmp_path) as server:
 
-        async def ask(number: int) -> tuple[int, int]:
-            try:
-                if number % 7 == 0:
-                    await server.raw(check, b"\xff garbage")
-                answer = await server.check(item(number))
-            except Refused as refused:
-                return number, refused.code
-            return number, 0 if answer.decision.accepted else 1
+    async def ask(number: int) -> tuple[int, int]:
+        try:
+            if number % 7 == 0:
+                await server.raw(check, b"\xff garbage")
+            answer = await server.check(item(number))
+        except Refused as refused:
+            return number, refused.code
+        return number, 0 if answer.decision.accepted else 1
 
-        answers = await asyncio.gather(*map(ask, range(1, 401)))
+    answers = await asyncio.gather(*map(ask, range(1, 401)))
 
-        wanted = [-1005 if number % 7 == 0 else expected(number) for number in range(1, 401)]
-        assert answers == list(enumerate(wanted, 1))
-        lines = await server.lines(count=400)
-        assert sorted(line["code"] for line in lines) == sorted(wanted)
-        assert [line["seq"] for line in lines] == list(range(1, 401))
-    assert sum(together) == 400
-    assert max(together) > 1
+    wanted = [-1005 if number % 7 == 0 else expected(number) for number in range(1, 401)]
+    assert answers == list(enumerate(wanted, 1))
+    lines = await server.lines(count=400)
+    assert sorted(line["code"] for line in lines) == sorted(wanted)
+    assert [line["seq"] for line in lines] == list(range(1, 401))

@@ -14,7 +14,6 @@ from grpc_health.v1 import health_pb2
 from liquidation.v1 import liquidation_service_pb2, rules_service_pb2
 from tests import samples
 from tests.processes import serving, start
-from tests.service.test_faults import slow_batch
 from tests.sidecars import dial, health
 
 CHECK = "/liquidation.v1.LiquidationRulesService/CheckClaim"
@@ -179,7 +178,7 @@ def test_a_port_of_another_sidecar_is_told_too(tmp_path: Path) -> None:
 async def test_sigterm_lets_calls_in_progress_end_and_takes_no_new_ones(tmp_path: Path) -> None:
     with serving(tmp_path) as process:
         async with dial(process.address) as channel:
-            call = asyncio.ensure_future(channel.unary_unary(BATCH)(slow_batch(200)))
+            call = asyncio.ensure_future(channel.unary_unary(BATCH)(samples.slow_batch(200)))
             # The first of its lines, behind that of the rules: the call is in progress.
             await asyncio.to_thread(process.output.readline)
             assert json.loads(await asyncio.to_thread(process.output.readline))["seq"] == 1

@@ -13,12 +13,14 @@ from typing import Any, Final
 
 import grpc
 import pytest
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from liquidation.config.addresses import Address, TcpAddress, UnixAccess, UnixAddress
-from liquidation.config.tls import Certificates, read_certificates
+from liquidation.config.certificates import read_certificates
+from liquidation.config.tls import Certificates
 from liquidation.server.listeners import bind
+from liquidation.transport import Server
+from tests.answering import answering_for_health
 from tests.certificates import LOCAL, Authority, Issued, serial_shown
 
 OPENSSL = shutil.which("openssl")
@@ -71,17 +73,13 @@ def secured(tmp_path: Path) -> Secured:
 @asynccontextmanager
 async def answering(secured: Secured, *addresses: Address) -> AsyncIterator[tuple[str, ...]]:
     """A server that answers for its health, with the certificates in force."""
-    server = grpc.aio.server()
-    health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
-    reflection.enable_server_reflection([health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-    bound = tuple(
-        bind(server, address, lambda: secured.current, UnixAccess()) for address in addresses
-    )
-    await server.start()
-    try:
+    access = UnixAccess()
+
+    def listen(server: Server) -> tuple[str, ...]:
+        return tuple(bind(server, each, lambda: secured.current, access) for each in addresses)
+
+    async with answering_for_health(listen) as bound:
         yield bound
-    finally:
-        await server.stop(None)
 
 
 async def ask(channel: Any) -> bool:

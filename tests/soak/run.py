@@ -75,7 +75,7 @@ def bounds_of(plan: Plan) -> dict[str, Bound]:
             f"{role}: own memory, MiB": Bound(per_hour=8, most=160, warm_up_s=180),
             f"{role}: own memory at equal age, MiB": Bound(per_hour=12),
             # gRPC takes one more now and then; one step in ten minutes may look like 12 an hour.
-            f"{role}: threads": Bound(per_hour=12, most=16, warm_up_s=60),
+            f"{role}: threads": Bound(per_hour=12, most=24, warm_up_s=60),
             f"{role}: sockets": Bound(per_hour=12, most=plan.callers * 4 + 32, warm_up_s=30),
             f"{role}: other descriptors": Bound(per_hour=0.5, most=64, warm_up_s=30),
         }

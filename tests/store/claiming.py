@@ -15,7 +15,8 @@ from liquidation.rules.model import (
     StoredState,
     Terms,
 )
-from liquidation.store.base import BeginRequest, BeginResult, Store
+from liquidation.store.base import BeginRequest, BeginResult
+from tests.store.awaited import AwaitedStore
 
 LEASE_S = 30
 
@@ -50,36 +51,34 @@ def accept(state: StoredState) -> Decision:
         refusal = not_found(1)
     elif state.active_claim is not None:
         refusal = slot_taken(state)
-    return _verdict(state, refusal)
+    return _decision(state, refusal)
 
 
 def accept_all(state: StoredState) -> Decision:
     """Rules that never look whether a claim is in process: the store alone stands in the way."""
-    return _verdict(state, None)
+    return _decision(state, None)
 
 
 def refuse(state: StoredState) -> Decision:
-    return _verdict(state, Refusal(MARGIN_IS_ENOUGH))
+    return _decision(state, Refusal(MARGIN_IS_ENOUGH))
 
 
-def _verdict(state: StoredState, refusal: Refusal | None) -> Decision:
+def _decision(state: StoredState, refusal: Refusal | None) -> Decision:
     revision = 0 if state.liquidation is None else state.liquidation.revision
     return Decision(
         refusal,
         "rules-1",
-        total_notional=Decimal(10),
-        least_req_ratio=Decimal("0.5"),
-        margin_ratio=Decimal("0.01"),
-        maintenance_margin_ratio=Decimal("0.02"),
+        total_notional="10",
+        least_req_ratio="0.5",
+        margin_ratio="0.01",
+        maintenance_margin_ratio="0.02",
         liquidation_revision=revision,
-        positions=(
-            ClaimedPosition("PERP_BTC_USDC", Decimal("-1.5"), Decimal("-1.6"), Decimal("7.25")),
-        ),
+        positions=(ClaimedPosition("PERP_BTC_USDC", "-1.5", "-1.6", "7.25"),),
     )
 
 
 async def begin(
-    store: Store,
+    store: AwaitedStore,
     request: BeginRequest | None = None,
     decide: Callable[[StoredState], Decision] = accept,
 ) -> BeginResult:

@@ -7,15 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.store.base import Store
-from liquidation.store.postgres.store import PostgresStore
-from liquidation.store.sqlite.store import SqliteStore
 from tests.clocks import Clock
 from tests.postgres.pgbouncer import PgBouncer
+from tests.store.awaited import AwaitedStore, awaited_postgres, awaited_sqlite
 from tests.store.moving import set_up
 from tests.store.server_clock import ServerClock
 
-OpenStore = Callable[[], AbstractAsyncContextManager[Store]]
+OpenStore = Callable[[], AbstractAsyncContextManager[AwaitedStore]]
 
 
 @pytest.fixture(params=["sqlite", "postgres", "pgbouncer"])
@@ -41,20 +39,20 @@ def open_store(
     """Opens the store under test; opened twice, it is the same data."""
 
     @asynccontextmanager
-    async def sqlite() -> AsyncIterator[Store]:
-        store = SqliteStore(tmp_path / "store.db", clock)
+    async def sqlite() -> AsyncIterator[AwaitedStore]:
+        store = awaited_sqlite(tmp_path / "store.db", clock)
         try:
             yield store
         finally:
             await store.aclose()
 
     @asynccontextmanager
-    async def postgres() -> AsyncIterator[Store]:
+    async def postgres() -> AsyncIterator[AwaitedStore]:
         dsn: str = request.getfixturevalue("postgres_database")
         if engine == "pgbouncer":
             pooler: PgBouncer = request.getfixturevalue("pooler")
             dsn = pooler.dsn(dsn)
-        store = await PostgresStore.open(dsn)
+        store = awaited_postgres(dsn)
         try:
             yield store
         finally:
@@ -64,7 +62,7 @@ def open_store(
 
 
 @pytest.fixture
-async def store(open_store: OpenStore) -> AsyncIterator[Store]:
+async def store(open_store: OpenStore) -> AsyncIterator[AwaitedStore]:
     """The store under test, open and empty."""
     async with open_store() as store:
         yield store

@@ -9,13 +9,12 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from liquidation.rules.model import Claim, ClaimState, Liquidation
-from liquidation.store.base import ClaimFilter, StateQuery, Store
+from liquidation.store.base import ClaimFilter, StateQuery
 from liquidation.store.copying import Copied, copy
 from liquidation.store.postgres import schema
-from liquidation.store.postgres.store import PostgresStore
 from liquidation.store.sqlite.clock import StoreClock
-from liquidation.store.sqlite.store import SqliteStore
 from tests.clocks import Clock
+from tests.store.awaited import AwaitedStore, awaited_postgres, awaited_sqlite
 from tests.store.claiming import LEASE_S, begin, begin_request, granted
 from tests.store.snapshots import snapshot, with_account
 
@@ -36,8 +35,8 @@ async def connected(dsn: str) -> AsyncIterator[AsyncConnection[Any]]:
 
 
 @asynccontextmanager
-async def in_sqlite(path: Path, clock: StoreClock) -> AsyncIterator[Store]:
-    store = SqliteStore(path, clock)
+async def in_sqlite(path: Path, clock: StoreClock) -> AsyncIterator[AwaitedStore]:
+    store = awaited_sqlite(path, clock)
     try:
         yield store
     finally:
@@ -45,8 +44,8 @@ async def in_sqlite(path: Path, clock: StoreClock) -> AsyncIterator[Store]:
 
 
 @asynccontextmanager
-async def in_postgres(dsn: str) -> AsyncIterator[Store]:
-    store = await PostgresStore.open(dsn)
+async def in_postgres(dsn: str) -> AsyncIterator[AwaitedStore]:
+    store = awaited_postgres(dsn)
     try:
         yield store
     finally:
@@ -63,14 +62,14 @@ def account(number: int) -> Liquidation:
     return snapshot(number, account_id=f"account-{number}")
 
 
-async def claimed(store: Store, number: int, lease_s: int = LEASE_S) -> Claim:
+async def claimed(store: AwaitedStore, number: int, lease_s: int = LEASE_S) -> Claim:
     """A claim on the liquidation of that number."""
     return granted(
         await begin(store, begin_request(f"request-{number}", account(number), number, lease_s))
     )
 
 
-async def fill(store: Store, clock: Clock) -> None:
+async def fill(store: AwaitedStore, clock: Clock) -> None:
     """Claims in every state, and what claims leave behind."""
     completed, cancelled, forced, renewed, running, gone = [
         await claimed(store, number) for number in range(1, 7)
@@ -89,7 +88,7 @@ async def fill(store: Store, clock: Clock) -> None:
     assert {running.account_id, gone.account_id} == {"account-5", "account-6"}
 
 
-async def everything(store: Store) -> dict[str, Any]:
+async def everything(store: AwaitedStore) -> dict[str, Any]:
     """All that a caller can learn from a store."""
     claims = (await store.claims(ClaimFilter(), None, 1000)).claims
     numbers = range(1, ACCOUNTS + 1)

@@ -1,18 +1,27 @@
 """A store on PostgreSQL as tests of faults need it: with settings, or behind a broken network."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import psycopg
 
 from liquidation.store.base import StoreUnavailableError
-from liquidation.store.postgres.store import PostgresStore
+from liquidation.store.postgres.transaction import Transaction
 from tests.postgres.proxy import Proxy
 from tests.postgres.server import HOST, at_port
+from tests.store.awaited import AwaitedStore, awaited_postgres
 
-__all__ = ["once_it_answers", "opened", "proxied", "rows", "until_blocked"]
+__all__ = [
+    "in_transaction",
+    "on_its_loop",
+    "once_it_answers",
+    "opened",
+    "proxied",
+    "rows",
+    "until_blocked",
+]
 
 T = TypeVar("T")
 
@@ -21,13 +30,23 @@ _BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
 
 
 @asynccontextmanager
-async def opened(dsn: str, **settings: Any) -> AsyncIterator[PostgresStore]:
+async def opened(dsn: str, **settings: Any) -> AsyncIterator[AwaitedStore]:
     """A store on the database at `dsn`, whose schema is made."""
-    store = await PostgresStore.open(dsn, **settings)
+    store = awaited_postgres(dsn, **settings)
     try:
         yield store
     finally:
         await store.aclose()
+
+
+async def on_its_loop(store: AwaitedStore, work: Coroutine[Any, Any, T]) -> T:
+    """What becomes of something that only the store's own loop can do."""
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, store.store._loop))
+
+
+async def in_transaction(store: AwaitedStore, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    """What `work` returns of a transaction of the store's."""
+    return await on_its_loop(store, store.store._engine._database.run(work))
 
 
 @asynccontextmanager

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from liquidation.rules.model import ClaimState, Decision, StoredState
-from liquidation.store.base import BeginRequest, Store, StoreUnavailableError
+from liquidation.store.base import BeginRequest, StoreUnavailableError
 from liquidation.store.locations import parse_location
 from liquidation.store.opening import open_store
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import LEASE_S, accept_all, terms
 from tests.store.snapshots import snapshot
 
@@ -68,7 +69,7 @@ def held(directory: Path, number: int, token: int) -> Iterator[None]:
         os.close(descriptor)
 
 
-async def same_requests(store: Store, process: int) -> list[Any]:
+async def same_requests(store: AwaitedStore, process: int) -> list[Any]:
     """What became of requests that every process sends, and of one of its own an account."""
     asked = [
         request(f"{owner}-{number}", number, process)
@@ -82,7 +83,7 @@ async def same_requests(store: Store, process: int) -> list[Any]:
     ]
 
 
-async def take_turns(store: Store, process: int, directory: Path) -> int:
+async def take_turns(store: AwaitedStore, process: int, directory: Path) -> int:
     """Takes accounts and gives them back, many times; how often it did.
 
     Raises:
@@ -113,7 +114,7 @@ async def take_turns(store: Store, process: int, directory: Path) -> int:
     return turns
 
 
-async def hang(store: Store) -> str:
+async def hang(store: AwaitedStore) -> str:
     """Begins a claim, and does nothing more once it has the account, until it is told to go on."""
 
     asked = 0
@@ -143,9 +144,8 @@ def listen() -> None:
 
 async def main(location: str, process: int, directory: Path) -> None:
     """Does what it is told to, line by line, and tells what it saw."""
-    store = await open_store(
-        parse_location(location), timeout_s=2 if process == 0 else 20, connections=4
-    )
+    timeout_s = 2 if process == 0 else 20
+    store = AwaitedStore(open_store(parse_location(location), timeout_s=timeout_s, connections=4))
     try:
         await store.put(
             [snapshot(each, account_id=account(each)) for each in range(1, ACCOUNTS + 1)]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from liquidation.store.base import StoreUnavailableError
 from liquidation.store.postgres.batches import Batches, ContendedError
 from tests.core.seeded import seeded
+from tests.store.awaited import answered
 from tests.store.jumping import run
 
 PATIENCE = 20.0
@@ -94,7 +95,7 @@ async def call_all(calls: Sequence[Call], server: Server, lanes: int) -> dict[in
     async def one(call: Call) -> None:
         await asyncio.sleep(call.at)
         try:
-            answer: int | Exception = await batches.submit(call)
+            answer: int | Exception = await answered(batches, call)
         except (StoreUnavailableError, OwnError) as error:
             answer = error
         told[call.number] = Told(answer, loop.time())

@@ -8,6 +8,7 @@ import pytest
 
 from liquidation.store.base import StoreUnavailableError
 from liquidation.store.postgres.batches import Batches, ContendedError
+from tests.store.awaited import answered
 from tests.store.jumping import run
 
 MOST = 4
@@ -29,12 +30,12 @@ async def test_a_question_that_comes_in_the_moment_in_which_a_lane_ends_is_asked
         return list(numbers)
 
     batches: Batches[int, int] = Batches(ask, MOST, 1, PATIENCE)
-    first = asyncio.create_task(batches.submit(1))
+    first = asyncio.create_task(answered(batches, 1))
     await asked.wait()
 
     async def another() -> int:
         await gate  # goes on right behind the lane, which has seen that nobody waits
-        return await batches.submit(2)
+        return await answered(batches, 2)
 
     second = asyncio.create_task(another())
     await asyncio.sleep(0)
@@ -54,9 +55,9 @@ async def test_one_that_is_held_up_holds_up_nobody_else() -> None:
         return list(numbers)
 
     batches: Batches[int, int] = Batches(ask, 50, 1, PATIENCE)
-    held = asyncio.create_task(batches.submit(0))
-    others = await asyncio.gather(*(batches.submit(number) for number in range(1, 50)))
-    later = await batches.submit(50)
+    held = asyncio.create_task(answered(batches, 0))
+    others = await asyncio.gather(*(answered(batches, number) for number in range(1, 50)))
+    later = await answered(batches, 50)
 
     assert (others, later) == (list(range(1, 50)), 50)
     assert not held.done()
@@ -76,7 +77,7 @@ async def test_a_batch_takes_in_questions_until_it_is_heavy_enough() -> None:
 
     batches: Batches[int, int] = Batches(ask, 10, 1, PATIENCE, weight=lambda weight: weight)
     sent = [1, 3, 3, 3, 3, 50, 9, 9, 1]
-    assert await asyncio.gather(*map(batches.submit, sent)) == sent
+    assert await asyncio.gather(*(answered(batches, each) for each in sent)) == sent
 
     assert trips == [[1, 3, 3, 3], [3, 50], [9, 9], [1]]
 
@@ -91,7 +92,7 @@ async def test_an_error_that_nobody_waits_for_is_no_noise() -> None:
         raise OwnError(alone)
 
     batches: Batches[int, int] = Batches(ask, MOST, 1, PATIENCE)
-    caller = asyncio.create_task(batches.submit(1))
+    caller = asyncio.create_task(answered(batches, 1))
     await asked.wait()
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -115,15 +116,16 @@ async def test_a_fault_of_a_lane_costs_no_lane() -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: caught.append(context.get("exception")))
 
-    dropped = asyncio.create_task(batches.submit(-1))
-    await asyncio.sleep(0)
+    dropped = asyncio.create_task(answered(batches, -1))
+    for _ in range(3):  # it is asked, and its lane ends
+        await asyncio.sleep(0)
+    answer = await answered(batches, 1)
     await batches.drained()
-    answer = await batches.submit(1)
-    dropped.cancel()
-    await asyncio.wait([dropped])
     gc.collect()
 
     assert answer == 1
+    with pytest.raises(StoreUnavailableError):
+        await dropped
     assert [str(each) for each in caught] == ["-1"], "it is told to whoever reads the log"
 
 
@@ -136,7 +138,7 @@ async def test_a_question_that_is_not_answered_in_time_is_told_as_that() -> None
     batches: Batches[int, int] = Batches(ask, MOST, 1, 0.05)
     async with asyncio.timeout(10):
         with pytest.raises(StoreUnavailableError) as raised:
-            await batches.submit(1)
+            await answered(batches, 1)
 
     assert str(raised.value) == "no answer within 0.05 s"
 
@@ -157,7 +159,7 @@ async def test_no_more_lanes_are_under_way_than_there_are_also_after_some_have_e
         under_way.clear()
         callers = []
         for number in range(4):
-            callers.append(asyncio.create_task(batches.submit(number)))
+            callers.append(asyncio.create_task(answered(batches, number)))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
 
@@ -175,11 +177,11 @@ def test_who_went_away_takes_no_answer_from_those_behind() -> None:
 
     async def two_of_one_batch() -> list[object]:
         batches: Batches[int, int] = Batches(ask, MOST, 1, 1)
-        first = asyncio.create_task(batches.submit(0))
+        first = asyncio.create_task(answered(batches, 0))
         await asyncio.sleep(0.1)
-        second = asyncio.create_task(batches.submit(1))
+        second = asyncio.create_task(answered(batches, 1))
         await asyncio.sleep(0.6)
-        third = asyncio.create_task(batches.submit(2))
+        third = asyncio.create_task(answered(batches, 2))
         return list(await asyncio.gather(first, second, third, return_exceptions=True))
 
     one, gone, other = run(two_of_one_batch())
@@ -197,6 +199,41 @@ async def test_questions_weigh_one_each_where_nothing_else_is_said() -> None:
         return list(numbers)
 
     batches: Batches[int, int] = Batches(ask, 3, 1, PATIENCE)
-    await asyncio.gather(*map(batches.submit, range(4)))
+    await asyncio.gather(*(answered(batches, each) for each in range(4)))
 
     assert trips == [[0, 1, 2], [3]]
+
+
+def test_an_answer_that_comes_after_its_time_is_told_to_who_keeps_the_log() -> None:
+    async def ask(numbers: Sequence[int], *, alone: bool) -> list[int | Exception]:
+        assert not alone
+        await asyncio.sleep(2)
+        return [OwnError(number) if number > 1 else number for number in numbers]
+
+    async def too_late() -> list[object]:
+        batches: Batches[int, int] = Batches(ask, MOST, 1, 1, late=late.append)
+        calls = (answered(batches, number) for number in range(3))
+        told = await asyncio.gather(*calls, return_exceptions=True)
+        await batches.drained()
+        return list(told)
+
+    late: list[int] = []
+    assert [str(each) for each in run(too_late())] == ["no answer within 1 s"] * 3
+    assert late == [0, 1]
+
+
+async def test_a_callback_that_raises_takes_nobody_s_answer() -> None:
+    async def ask(numbers: Sequence[int], *, alone: bool) -> list[int]:
+        assert not alone
+        return list(numbers)
+
+    def raising(number: object) -> None:
+        raise OwnError(number)
+
+    faults: list[Exception] = []
+    batches: Batches[int, int] = Batches(ask, MOST, 1, PATIENCE, on_fault=faults.append)
+    batches.submit(1, raising)
+
+    assert await answered(batches, 2) == 2
+    await batches.drained()
+    assert [str(each) for each in faults] == ["1"]

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from liquidation.rules.model import ClaimState, StoredState
-from liquidation.store.base import ClaimActiveError, ClaimFilter, StateQuery, Store
+from liquidation.store.base import ClaimActiveError, ClaimFilter, StateQuery
 from tests.clocks import Clock
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import (
     LEASE_S,
     accept_all,
@@ -24,19 +25,19 @@ HOUR_S = 3600
 
 
 @pytest.fixture(autouse=True)
-async def known_liquidations(store: Store) -> None:
+async def known_liquidations(store: AwaitedStore) -> None:
     """Liquidation 1 of account-1, 2 of account-2 and 3 of account-1 again."""
     await store.put(
         [snapshot(1), snapshot(2, account_id="account-2"), snapshot(3, account_id="account-1")]
     )
 
 
-async def stored_state(store: Store, liquidation_id: int = 1) -> StoredState:
+async def stored_state(store: AwaitedStore, liquidation_id: int = 1) -> StoredState:
     (found,) = await store.states([StateQuery(liquidation_id, "nobody")])
     return found
 
 
-async def test_a_claim_that_is_granted_is_told_in_full(store: Store, clock: Clock) -> None:
+async def test_a_claim_that_is_granted_is_told_in_full(store: AwaitedStore, clock: Clock) -> None:
     request = begin_request("r-1")
 
     begun = await begin(store, request)
@@ -52,14 +53,14 @@ async def test_a_claim_that_is_granted_is_told_in_full(store: Store, clock: Cloc
         terms(),
         1,
     )
-    assert claim.positions == begun.verdict.positions
+    assert claim.positions == begun.decision.positions
     assert claim.expire_us - claim.begin_us == LEASE_S * 1_000_000
     assert (claim.begin_us, claim.end_us) == (clock.wall_us(), None)
     assert await store.claim(claim_id=claim.claim_id) == claim
     assert await store.claim(request_id="r-1") == claim
 
 
-async def test_a_refused_claim_leaves_nothing(store: Store) -> None:
+async def test_a_refused_claim_leaves_nothing(store: AwaitedStore) -> None:
     begun = await begin(store, begin_request("r-1"), refuse)
 
     assert begun.claim is None
@@ -68,15 +69,15 @@ async def test_a_refused_claim_leaves_nothing(store: Store) -> None:
 
 
 async def test_a_claim_on_a_liquidation_that_is_not_known_is_for_the_rules_to_refuse(
-    store: Store,
+    store: AwaitedStore,
 ) -> None:
     begun = await begin(store, begin_request(liquidation_id=99))
 
     assert begun.claim is None
-    assert not begun.verdict.accepted
+    assert not begun.decision.accepted
 
 
-async def test_an_account_has_one_slot_over_all_its_liquidations(store: Store) -> None:
+async def test_an_account_has_one_slot_over_all_its_liquidations(store: AwaitedStore) -> None:
     first = granted(await begin(store, begin_request(liquidation_id=1)))
 
     second = await begin(store, begin_request(liquidation_id=3))
@@ -88,13 +89,13 @@ async def test_an_account_has_one_slot_over_all_its_liquidations(store: Store) -
     assert granted(await begin(store, begin_request(liquidation_id=2)))
 
 
-async def test_the_slot_is_held_even_where_no_rule_looks_for_it(store: Store) -> None:
+async def test_the_slot_is_held_even_where_no_rule_looks_for_it(store: AwaitedStore) -> None:
     await begin(store, begin_request(), accept_all)
 
     begun = await begin(store, begin_request(), accept_all)
 
     assert begun.claim is None
-    assert begun.verdict.accepted
+    assert begun.decision.accepted
 
 
 async def test_of_many_at_once_exactly_one_is_granted(open_store: OpenStore) -> None:
@@ -118,13 +119,13 @@ async def test_the_same_request_at_once_is_one_claim_and_the_same_answer(
     assert len({begun.decision_id for begun in outcomes}) == 1
     assert sum(not begun.known for begun in outcomes) == 1
     numbers = {
-        (begun.verdict.total_notional, begun.verdict.margin_ratio, begun.verdict.rules_version)
+        (begun.decision.total_notional, begun.decision.margin_ratio, begun.decision.rules_version)
         for begun in outcomes
     }
     assert len(numbers) == 1
 
 
-async def test_a_known_request_gives_the_claim_as_it_stands(store: Store) -> None:
+async def test_a_known_request_gives_the_claim_as_it_stands(store: AwaitedStore) -> None:
     claim = granted(await begin(store, begin_request("r-1")))
     await store.end(claim.claim_id, claim.fencing_token, ClaimState.CANCELLED, "changed my mind")
 
@@ -151,7 +152,7 @@ async def test_tokens_only_grow_over_cancelling_purging_and_opening_again(
     assert tokens == sorted(set(tokens))
 
 
-async def test_the_snapshot_of_a_request_is_stored_with_the_claim(store: Store) -> None:
+async def test_the_snapshot_of_a_request_is_stored_with_the_claim(store: AwaitedStore) -> None:
     begun = await begin(store, begin_request(snapshot=snapshot(1, revision=5)))
 
     assert granted(begun).liquidation_revision == 5
@@ -160,7 +161,7 @@ async def test_the_snapshot_of_a_request_is_stored_with_the_claim(store: Store) 
     assert stored.revision == 5
 
 
-async def test_the_snapshot_is_stored_even_where_the_claim_is_refused(store: Store) -> None:
+async def test_the_snapshot_is_stored_even_where_the_claim_is_refused(store: AwaitedStore) -> None:
     begun = await begin(store, begin_request(snapshot=snapshot(7)), refuse)
 
     assert begun.claim is None
@@ -170,7 +171,7 @@ async def test_the_snapshot_is_stored_even_where_the_claim_is_refused(store: Sto
 
 
 async def test_a_snapshot_for_another_account_is_neither_stored_nor_granted(
-    store: Store,
+    store: AwaitedStore,
 ) -> None:
     stranger = snapshot(1, revision=5, account_id="account-9")
 
@@ -180,7 +181,7 @@ async def test_a_snapshot_for_another_account_is_neither_stored_nor_granted(
     assert await store.get(1) == snapshot(1)
 
 
-async def test_a_renewed_lease_counts_from_now(store: Store, clock: Clock) -> None:
+async def test_a_renewed_lease_counts_from_now(store: AwaitedStore, clock: Clock) -> None:
     claim = granted(await begin(store))
     clock.advance(LEASE_S - 1)
 
@@ -195,7 +196,7 @@ async def test_a_renewed_lease_counts_from_now(store: Store, clock: Clock) -> No
 
 @pytest.mark.parametrize("state", [ClaimState.COMPLETED, ClaimState.CANCELLED])
 async def test_an_ended_claim_frees_the_account(
-    store: Store, clock: Clock, state: ClaimState
+    store: AwaitedStore, clock: Clock, state: ClaimState
 ) -> None:
     claim = granted(await begin(store))
     clock.advance(1)
@@ -209,7 +210,7 @@ async def test_an_ended_claim_frees_the_account(
 
 
 @pytest.mark.parametrize("change", ["renew", "complete", "cancel"])
-async def test_another_token_changes_nothing(store: Store, change: str) -> None:
+async def test_another_token_changes_nothing(store: AwaitedStore, change: str) -> None:
     claim = granted(await begin(store))
     token = claim.fencing_token + 1
 
@@ -225,7 +226,7 @@ async def test_another_token_changes_nothing(store: Store, change: str) -> None:
 
 
 @pytest.mark.parametrize("state", [ClaimState.COMPLETED, ClaimState.CANCELLED])
-async def test_an_ended_claim_is_not_ended_again(store: Store, state: ClaimState) -> None:
+async def test_an_ended_claim_is_not_ended_again(store: AwaitedStore, state: ClaimState) -> None:
     claim = granted(await begin(store))
     await store.end(claim.claim_id, claim.fencing_token, ClaimState.COMPLETED, "first")
 
@@ -236,7 +237,7 @@ async def test_an_ended_claim_is_not_ended_again(store: Store, state: ClaimState
     assert (again.claim.state, again.claim.end_reason) == (ClaimState.COMPLETED, "first")
 
 
-async def test_a_claim_that_is_not_known_cannot_be_changed(store: Store) -> None:
+async def test_a_claim_that_is_not_known_cannot_be_changed(store: AwaitedStore) -> None:
     assert await store.renew("no-such", 1, 1_000_000) == await store.end(
         "no-such", 1, ClaimState.COMPLETED, ""
     )
@@ -245,7 +246,7 @@ async def test_a_claim_that_is_not_known_cannot_be_changed(store: Store) -> None
 
 
 async def test_a_lease_that_ran_out_frees_the_account_at_that_moment(
-    store: Store, clock: Clock
+    store: AwaitedStore, clock: Clock
 ) -> None:
     claim = granted(await begin(store))
     clock.advance(LEASE_S - 0.000001)
@@ -280,7 +281,7 @@ async def test_leases_that_ran_out_are_each_told_once(open_store: OpenStore, clo
         assert [each.change for each in history] == ["begin", "expire"]
 
 
-async def test_what_was_completed_settles_the_account(store: Store) -> None:
+async def test_what_was_completed_settles_the_account(store: AwaitedStore) -> None:
     await store.put([snapshot(1, revision=4)])
     claim = granted(await begin(store))
 
@@ -292,7 +293,7 @@ async def test_what_was_completed_settles_the_account(store: Store) -> None:
     assert (await stored_state(store, 2)).last_completed_revision is None
 
 
-async def test_what_was_settled_never_goes_back(store: Store) -> None:
+async def test_what_was_settled_never_goes_back(store: AwaitedStore) -> None:
     await store.put([snapshot(1, revision=9)])
     for liquidation_id in (1, 3):
         request = begin_request(liquidation_id=liquidation_id)
@@ -304,7 +305,7 @@ async def test_what_was_settled_never_goes_back(store: Store) -> None:
 
 
 async def test_a_purge_forgets_old_claims_and_not_what_they_settled(
-    store: Store, clock: Clock
+    store: AwaitedStore, clock: Clock
 ) -> None:
     old = granted(await begin(store, begin_request("old")))
     await store.end(old.claim_id, old.fencing_token, ClaimState.COMPLETED, "")
@@ -322,7 +323,7 @@ async def test_a_purge_forgets_old_claims_and_not_what_they_settled(
     assert (await stored_state(store)).last_completed_revision == 1
 
 
-async def test_a_purge_takes_no_more_than_it_may(store: Store, clock: Clock) -> None:
+async def test_a_purge_takes_no_more_than_it_may(store: AwaitedStore, clock: Clock) -> None:
     for _ in range(5):
         claim = granted(await begin(store))
         await store.end(claim.claim_id, claim.fencing_token, ClaimState.CANCELLED, "")
@@ -332,7 +333,7 @@ async def test_a_purge_takes_no_more_than_it_may(store: Store, clock: Clock) -> 
 
 
 async def test_a_liquidation_stays_open_while_a_claim_on_it_is_active(
-    store: Store, clock: Clock
+    store: AwaitedStore, clock: Clock
 ) -> None:
     claim = granted(await begin(store))
 
@@ -348,7 +349,7 @@ async def test_a_liquidation_stays_open_while_a_claim_on_it_is_active(
 
 
 async def test_the_claims_that_are_active_and_whose_lease_runs_are_counted(
-    store: Store, clock: Clock
+    store: AwaitedStore, clock: Clock
 ) -> None:
     assert await store.count_active() == 0
     await begin(store, begin_request(liquidation_id=1))
@@ -363,7 +364,9 @@ async def test_the_claims_that_are_active_and_whose_lease_runs_are_counted(
     assert await store.count_active() == 0
 
 
-async def test_claims_are_listed_newest_first_by_what_is_wanted(store: Store, clock: Clock) -> None:
+async def test_claims_are_listed_newest_first_by_what_is_wanted(
+    store: AwaitedStore, clock: Clock
+) -> None:
     claims = []
     for liquidation_id, end in ((1, "COMPLETED"), (2, "CANCELLED"), (3, ""), (2, "")):
         claim = granted(await begin(store, begin_request(liquidation_id=liquidation_id)))

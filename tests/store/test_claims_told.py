@@ -6,9 +6,12 @@ from dataclasses import replace
 import pytest
 
 from liquidation.rules.model import ClaimEvent, ClaimState, Decision, StoredState
-from liquidation.store.base import Store
+from liquidation.store.base import ClaimFilter, ClaimRecord
+from liquidation.store.postgres import pages as postgres_pages
 from liquidation.store.records import LEASE_RAN_OUT
+from liquidation.store.sqlite import pages as sqlite_pages
 from tests.clocks import Clock
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import (
     LEASE_S,
     accept,
@@ -22,22 +25,24 @@ from tests.store.snapshots import snapshot
 
 
 @pytest.fixture(autouse=True)
-async def known_liquidations(store: Store) -> None:
+async def known_liquidations(store: AwaitedStore) -> None:
     """One of each of two accounts."""
     await store.put([snapshot(1), snapshot(2, account_id="account-2")])
 
 
-async def test_a_known_request_gets_the_decision_that_granted_it(store: Store) -> None:
+async def test_a_known_request_gets_the_decision_that_granted_it(store: AwaitedStore) -> None:
     first = await begin(store, begin_request("r-1"))
 
     again = await begin(store, begin_request("r-1"))
 
     assert (again.known, again.decision_id) == (True, first.decision_id)
     # Its positions are those of the claim.
-    assert again.verdict == replace(first.verdict, account_id="account-1", positions=())
+    assert again.decision == replace(first.decision, account_id="account-1", positions=())
 
 
-async def test_a_request_that_got_its_claim_before_stores_nothing_again(store: Store) -> None:
+async def test_a_request_that_got_its_claim_before_stores_nothing_again(
+    store: AwaitedStore,
+) -> None:
     await begin(store, begin_request("r-1", snapshot(1, revision=2)))
 
     again = await begin(store, begin_request("r-1", snapshot(1, revision=3)))
@@ -47,7 +52,7 @@ async def test_a_request_that_got_its_claim_before_stores_nothing_again(store: S
 
 
 async def test_a_lease_that_ran_out_is_told_once_also_where_its_request_comes_again(
-    store: Store, clock: Clock
+    store: AwaitedStore, clock: Clock
 ) -> None:
     """By that request, or else by what looks for such leases in the background."""
     claim = granted(await begin(store, begin_request("r-1")))
@@ -61,23 +66,23 @@ async def test_a_lease_that_ran_out_is_told_once_also_where_its_request_comes_ag
     assert [each.claim_id for each in told] == [claim.claim_id]
 
 
-async def test_numbers_that_a_decision_lacks_stay_unknown(store: Store) -> None:
+async def test_numbers_that_a_decision_lacks_stay_unknown(store: AwaitedStore) -> None:
     def without_numbers(state: StoredState) -> Decision:
-        return replace(accept_all(state), total_notional=None, least_req_ratio=None)
+        return replace(accept_all(state), total_notional="", least_req_ratio="")
 
     await begin(store, begin_request("r-1"), without_numbers)
 
-    verdict = (await begin(store, begin_request("r-1"))).verdict
+    decision = (await begin(store, begin_request("r-1"))).decision
 
-    assert (verdict.total_notional, verdict.least_req_ratio) == (None, None)
-    assert verdict.margin_ratio is not None
+    assert (decision.total_notional, decision.least_req_ratio) == ("", "")
+    assert decision.margin_ratio
 
 
 @pytest.mark.parametrize(
     ("sent", "seen"), [(1, 2), (2, 2), (3, 3)], ids=["stale", "the same", "newer"]
 )
 async def test_the_rules_see_the_newest_snapshot_of_the_two(
-    store: Store, sent: int, seen: int
+    store: AwaitedStore, sent: int, seen: int
 ) -> None:
     await store.put([snapshot(1, revision=2)])
     stood: list[StoredState] = []
@@ -94,7 +99,7 @@ async def test_the_rules_see_the_newest_snapshot_of_the_two(
 
 
 async def test_the_rules_see_what_was_settled_on_the_account_of_a_snapshot_sent(
-    store: Store,
+    store: AwaitedStore,
 ) -> None:
     claim = granted(await begin(store))
     await store.end(claim.claim_id, claim.fencing_token, ClaimState.COMPLETED, "")
@@ -107,7 +112,7 @@ async def test_the_rules_see_what_was_settled_on_the_account_of_a_snapshot_sent(
 
 
 async def test_a_claim_in_process_is_told_before_what_else_is_against_another(
-    store: Store,
+    store: AwaitedStore,
 ) -> None:
     claim = granted(await begin(store))
 
@@ -117,12 +122,12 @@ async def test_a_claim_in_process_is_told_before_what_else_is_against_another(
     begun = await begin(store, begin_request(), slot_first)
 
     assert begun.claim is None
-    assert begun.verdict.refusal is not None
-    assert begun.verdict.refusal.values == {"claim_id": claim.claim_id}
+    assert begun.decision.refusal is not None
+    assert begun.decision.refusal.values == {"claim_id": claim.claim_id}
 
 
 async def test_the_rules_see_that_a_liquidator_is_in_liquidation_where_the_other_is_not_known(
-    store: Store,
+    store: AwaitedStore,
 ) -> None:
     await store.put([snapshot(3, account_id="liquidator-1")])
 
@@ -132,7 +137,7 @@ async def test_the_rules_see_that_a_liquidator_is_in_liquidation_where_the_other
 
 
 async def test_rules_that_fail_do_so_for_the_caller_whose_request_it_is_alone(
-    store: Store,
+    store: AwaitedStore,
 ) -> None:
     failure = LookupError("no such rule")
 
@@ -151,7 +156,7 @@ async def test_rules_that_fail_do_so_for_the_caller_whose_request_it_is_alone(
 
 
 async def test_of_many_at_once_each_that_is_refused_is_told_who_holds_the_account(
-    store: Store,
+    store: AwaitedStore,
 ) -> None:
     requests = [begin_request() for _ in range(8)]
 
@@ -161,15 +166,15 @@ async def test_of_many_at_once_each_that_is_refused_is_told_who_holds_the_accoun
     for request, begun in zip(requests, outcomes, strict=True):
         assert begun.decision_id == request.decision_id
         if begun.claim is None:
-            assert begun.verdict.refusal is not None
-            assert begun.verdict.refusal.values == {"claim_id": winner.claim_id}
+            assert begun.decision.refusal is not None
+            assert begun.decision.refusal.values == {"claim_id": winner.claim_id}
             assert begun.state is not None
             assert begun.state.active_claim is not None
             assert begun.state.active_claim.claim_id == winner.claim_id
 
 
 async def test_only_the_lease_of_the_account_is_in_the_way_of_a_claim(
-    store: Store, clock: Clock
+    store: AwaitedStore, clock: Clock
 ) -> None:
     others = granted(await begin(store, begin_request(liquidation_id=2)))
     own = granted(await begin(store))
@@ -184,7 +189,7 @@ async def test_only_the_lease_of_the_account_is_in_the_way_of_a_claim(
 
 @pytest.mark.parametrize("end", ["complete", "cancel", "expire"])
 async def test_the_history_tells_what_happened_when_and_why(
-    store: Store, clock: Clock, end: str
+    store: AwaitedStore, clock: Clock, end: str
 ) -> None:
     claim = granted(await begin(store))
     began = ClaimEvent("begin", claim.begin_us, claim.expire_us)
@@ -206,7 +211,7 @@ async def test_the_history_tells_what_happened_when_and_why(
     assert await store.history(claim.claim_id) == [began, renewed, ended]
 
 
-async def test_an_operator_needs_no_token_and_the_history_says_so(store: Store) -> None:
+async def test_an_operator_needs_no_token_and_the_history_says_so(store: AwaitedStore) -> None:
     claim = granted(await begin(store))
 
     ended = await store.end(claim.claim_id, None, ClaimState.CANCELLED, "stuck")
@@ -217,3 +222,43 @@ async def test_an_operator_needs_no_token_and_the_history_says_so(store: Store) 
         ("begin", False, ""),
         ("cancel", True, "stuck"),
     ]
+
+
+async def test_a_claim_is_told_with_its_history_as_both_are_at_one_moment(
+    store: AwaitedStore,
+) -> None:
+    claim = granted(await begin(store))
+    told = await store.record(claim_id=claim.claim_id)
+    assert told is not None
+    assert (told.claim, [each.change for each in told.history]) == (claim, ["begin"])
+    renewals = [
+        store.renew(claim.claim_id, claim.fencing_token, 60_000_000 + each) for each in range(20)
+    ]
+    looks = [store.record(request_id=claim.request_id) for _ in range(20)]
+    mixed = [each for pair in zip(renewals, looks, strict=True) for each in pair]
+
+    for seen in (await asyncio.gather(*mixed))[1::2]:
+        assert isinstance(seen, ClaimRecord)
+        assert seen.history[-1].expire_us == seen.claim.expire_us
+
+
+async def test_a_page_of_claims_ends_behind_the_one_with_which_it_is_large_enough(
+    store: AwaitedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = []
+    for _ in range(4):
+        claim = granted(await begin(store))
+        await store.end(claim.claim_id, claim.fencing_token, ClaimState.CANCELLED, "")
+        claims.append(claim.claim_id)
+    # What is claimed and the terms have some 150 bytes, in either engine's form.
+    for bytes_, size, in_a_page in ((1, 10, 1), (200, 10, 2), (200, 1, 1), (100_000, 4, 4)):
+        for room in (sqlite_pages, postgres_pages):
+            monkeypatch.setattr(room, "MAX_PAGE_BYTES", bytes_)
+        found: list[list[str]] = []
+        below = None
+        while below is not None or not found:
+            page = await store.claims(ClaimFilter(), below, size)
+            found.append([each.claim_id for each in page.claims])
+            below = page.next_below
+        assert {len(each) for each in found} == {in_a_page}, (bytes_, size)
+        assert [each for page_ in found for each in page_] == claims[::-1]

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liquidation.rules.model import ClaimState
-from liquidation.store.base import StateQuery, Store
+from liquidation.store.base import StateQuery
 from tests.clocks import Clock
 from tests.core.seeded import seeded
 from tests.postgres.databases import Databases
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import begin, begin_request
 from tests.store.moving import (
     account,
@@ -64,7 +65,7 @@ async def lived_and_moved(path: Path, dsn: str, steps: list[Any]) -> None:
     assert new.fencing_token == copied.next_token > max(tokens, default=0)
 
 
-async def live(store: Store, clock: Clock, what: str, number: int, place: int) -> None:
+async def live(store: AwaitedStore, clock: Clock, what: str, number: int, place: int) -> None:
     """Does one step; where there is nothing to do it on, it does nothing."""
     state, *_ = await store.states([StateQuery(number, "nobody", f"account-{number}")])
     active = state.active_claim
@@ -87,7 +88,7 @@ async def live(store: Store, clock: Clock, what: str, number: int, place: int) -
         await change(store, active.claim_id, what)
 
 
-async def change(store: Store, claim_id: str, what: str) -> None:
+async def change(store: AwaitedStore, claim_id: str, what: str) -> None:
     claim = await store.claim(claim_id=claim_id)
     assert claim is not None
     if what == "renew":

@@ -30,12 +30,12 @@ USER = """
 import asyncio, sys
 from pathlib import Path
 from liquidation.store.sqlite.clock import HostClock
-from liquidation.store.sqlite.store import SqliteStore
+from tests.store.awaited import awaited_sqlite
 from tests.store.claiming import begin, begin_request
 from tests.store.snapshots import snapshot
 
 async def use(path):
-    store = SqliteStore(path, HostClock())
+    store = awaited_sqlite(path, HostClock())
     await begin(store, begin_request("request-1", snapshot(1), lease_s=300))
     print("claimed", flush=True)
     await asyncio.Event().wait()

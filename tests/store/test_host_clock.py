@@ -5,8 +5,8 @@ A PostgreSQL server has no clock but the one on the wall: where that jumps, leas
 
 import pytest
 
-from liquidation.store.base import Store
 from tests.clocks import Clock
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import LEASE_S, accept_all, begin, granted
 from tests.store.conftest import OpenStore
 from tests.store.snapshots import snapshot
@@ -20,13 +20,13 @@ def engine() -> str:
 
 
 @pytest.fixture(autouse=True)
-async def known_liquidation(store: Store) -> None:
+async def known_liquidation(store: AwaitedStore) -> None:
     await store.put([snapshot(1)])
 
 
 @pytest.mark.parametrize("jump_s", [-HOUR_S, HOUR_S], ids=["back", "forward"])
 async def test_a_wall_clock_that_jumps_neither_frees_nor_locks_an_account(
-    store: Store, clock: Clock, jump_s: float
+    store: AwaitedStore, clock: Clock, jump_s: float
 ) -> None:
     await begin(store)
 

@@ -13,6 +13,7 @@ from liquidation.store.locations import PostgresDatabase, SqliteFile
 from liquidation.store.opening import DriverMissingError, open_store
 from liquidation.store.postgres.store import PostgresStore
 from liquidation.store.sqlite.store import SqliteStore
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import begin
 from tests.store.opened import once_it_answers
 from tests.store.snapshots import snapshot
@@ -21,10 +22,10 @@ NOWHERE = PostgresDatabase("postgresql://u:S3cret@127.0.0.1:1/liquidation")
 
 
 async def test_a_file_is_made_on_first_use(tmp_path: Path) -> None:
-    store = await open_store(SqliteFile(tmp_path / "a.db"), timeout_s=2, connections=1)
+    store = AwaitedStore(open_store(SqliteFile(tmp_path / "a.db"), timeout_s=2, connections=1))
     await store.aclose()
 
-    assert isinstance(store, SqliteStore)
+    assert isinstance(store.store, SqliteStore)
     assert (tmp_path / "a.db").exists()
 
 
@@ -32,11 +33,13 @@ async def test_a_file_is_opened_with_its_time_limit_and_who_is_told_of_commits(
     tmp_path: Path,
 ) -> None:
     commits: list[int] = []
-    store = await open_store(
-        SqliteFile(tmp_path / "a.db"),
-        timeout_s=0.3,
-        connections=1,
-        committed=lambda writes, _: commits.append(writes),
+    store = AwaitedStore(
+        open_store(
+            SqliteFile(tmp_path / "a.db"),
+            timeout_s=0.3,
+            connections=1,
+            committed=lambda writes, _: commits.append(writes),
+        )
     )
     try:
         await once_it_answers(lambda: store.put([snapshot(1)]))
@@ -53,11 +56,13 @@ async def test_a_database_is_opened_with_its_time_limit_and_who_is_told_of_commi
     postgres_database: str,
 ) -> None:
     commits: list[int] = []
-    store = await open_store(
-        PostgresDatabase(postgres_database),
-        timeout_s=0.3,
-        connections=1,
-        committed=lambda writes, _: commits.append(writes),
+    store = AwaitedStore(
+        open_store(
+            PostgresDatabase(postgres_database),
+            timeout_s=0.3,
+            connections=1,
+            committed=lambda writes, _: commits.append(writes),
+        )
     )
     try:
         await once_it_answers(lambda: store.put([snapshot(1)]))
@@ -72,10 +77,10 @@ async def test_a_database_is_opened_with_its_time_limit_and_who_is_told_of_commi
 
 
 async def test_a_database_that_cannot_be_reached_is_opened_and_does_not_answer() -> None:
-    store = await open_store(NOWHERE, timeout_s=0.1, connections=1)
+    store = AwaitedStore(open_store(NOWHERE, timeout_s=0.1, connections=1))
     try:
-        assert isinstance(store, PostgresStore)
-        assert store._database._pool.max_size == 1
+        assert isinstance(store.store, PostgresStore)
+        assert store.store._engine._database._pool.max_size == 1
         with pytest.raises(
             StoreUnavailableError, match=r"^no connection within 0\.095 s: "
         ) as unavailable:
@@ -96,4 +101,4 @@ async def test_without_its_driver_it_is_told_what_to_install(
         DriverMissingError,
         match=r"^--store postgresql:// needs pip install 'liquidation\[postgres\]'$",
     ):
-        await open_store(NOWHERE, timeout_s=0.1, connections=1)
+        open_store(NOWHERE, timeout_s=0.1, connections=1)

@@ -9,28 +9,28 @@ import pytest
 from liquidation.rules.model import Decision, StoredState
 from liquidation.store.base import BeginRequest, BeginResult
 from liquidation.store.postgres.begin import Begin, begin_all
-from liquidation.store.postgres.store import PostgresStore
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import accept_all, begin, begin_request, granted, refuse
-from tests.store.opened import opened, rows, until_blocked
+from tests.store.opened import in_transaction, opened, rows, until_blocked
 from tests.store.snapshots import snapshot
 
 
 @pytest.fixture
-async def store(postgres_database: str) -> AsyncIterator[PostgresStore]:
+async def store(postgres_database: str) -> AsyncIterator[AwaitedStore]:
     """A store that knows the liquidations 1 to 3, each of an account of its own."""
     async with opened(postgres_database) as store:
         await store.put([snapshot(each, account_id=f"account-{each}") for each in (1, 2, 3)])
         yield store
 
 
-async def together(store: PostgresStore, *requests: BeginRequest) -> list[BeginResult]:
+async def together(store: AwaitedStore, *requests: BeginRequest) -> list[BeginResult]:
     """What becomes of requests that are sure to go in one transaction."""
     begins = [Begin(each, accept_all) for each in requests]
-    outcomes = await store._database.run(lambda transaction: begin_all(transaction, begins, {}))
+    outcomes = await in_transaction(store, lambda transaction: begin_all(transaction, begins, {}))
     return [each for each in outcomes if isinstance(each, BeginResult)]
 
 
-async def ran_out(store: PostgresStore, dsn: str, *numbers: int) -> list[str]:
+async def ran_out(store: AwaitedStore, dsn: str, *numbers: int) -> list[str]:
     """Claims on these liquidations whose leases have run out, and nobody has noticed."""
     claims = [granted(await begin(store, begin_request(liquidation_id=each))) for each in numbers]
     await rows(dsn, "UPDATE claim SET expire_time = clock_timestamp()")
@@ -42,7 +42,7 @@ def expired(begun: BeginResult) -> list[str]:
 
 
 async def test_a_lease_that_ran_out_is_told_to_the_request_whose_account_it_was_on(
-    store: PostgresStore, postgres_database: str
+    store: AwaitedStore, postgres_database: str
 ) -> None:
     first, second = await ran_out(store, postgres_database, 1, 2)
 
@@ -52,7 +52,7 @@ async def test_a_lease_that_ran_out_is_told_to_the_request_whose_account_it_was_
 
 
 async def test_of_a_request_that_came_twice_on_two_accounts_each_tells_of_its_own(
-    store: PostgresStore, postgres_database: str
+    store: AwaitedStore, postgres_database: str
 ) -> None:
     first, second = await ran_out(store, postgres_database, 1, 2)
 
@@ -66,7 +66,7 @@ async def test_of_a_request_that_came_twice_on_two_accounts_each_tells_of_its_ow
 
 
 async def test_a_liquidation_that_came_after_the_accounts_were_locked_is_not_known_yet(
-    store: PostgresStore, postgres_database: str
+    store: AwaitedStore, postgres_database: str
 ) -> None:
     """Its account is locked by nobody: a claim on it could be granted beside another's."""
     seen: list[StoredState] = []

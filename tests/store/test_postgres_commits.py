@@ -8,8 +8,8 @@ import pytest
 
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import BeginResult, StoreUnavailableError
-from liquidation.store.postgres.store import PostgresStore
 from tests.postgres.proxy import Proxy
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import LEASE_S, accept, begin, begin_request, granted, refuse
 from tests.store.opened import once_it_answers, opened, proxied, rows
 from tests.store.snapshots import snapshot
@@ -23,7 +23,7 @@ IN_TRANSACTION = b"Z\x00\x00\x00\x05T"
 
 
 @pytest.fixture
-async def direct(postgres_database: str) -> AsyncIterator[PostgresStore]:
+async def direct(postgres_database: str) -> AsyncIterator[AwaitedStore]:
     """A store whose network is well; it knows the liquidations 1 to 3 of accounts of their own."""
     async with opened(postgres_database) as store:
         await store.put([snapshot(each, account_id=f"account-{each}") for each in (1, 2, 3)])
@@ -37,7 +37,7 @@ async def way(postgres_database: str) -> AsyncIterator[tuple[Proxy, str]]:
 
 
 @pytest.fixture
-async def store(way: tuple[Proxy, str], direct: PostgresStore) -> AsyncIterator[PostgresStore]:
+async def store(way: tuple[Proxy, str], direct: AwaitedStore) -> AsyncIterator[AwaitedStore]:
     """A store on the same database behind the proxy, which is connected."""
     assert direct is not None
     # Over one connection: no other one is made at a time of its own.
@@ -52,7 +52,7 @@ def proxy(way: tuple[Proxy, str]) -> Proxy:
 
 
 async def test_a_claim_that_was_committed_is_told_as_the_one_that_was_granted(
-    store: PostgresStore, proxy: Proxy, direct: PostgresStore, postgres_database: str
+    store: AwaitedStore, proxy: Proxy, direct: AwaitedStore, postgres_database: str
 ) -> None:
     old = granted(await begin(direct, begin_request(liquidation_id=1)))
     await rows(postgres_database, "UPDATE claim SET expire_time = clock_timestamp()")
@@ -75,11 +75,11 @@ async def test_a_claim_that_was_committed_is_told_as_the_one_that_was_granted(
     again = await begin(direct, replace(begin_request("r-1"), terms=request.terms))
     assert again.known
     assert (again.claim, again.decision_id) == (claim, begun.decision_id)
-    assert again.verdict.total_notional == begun.verdict.total_notional
+    assert again.decision.total_notional == begun.decision.total_notional
 
 
 async def test_of_a_group_each_is_told_what_became_of_it(
-    store: PostgresStore, proxy: Proxy, direct: PostgresStore
+    store: AwaitedStore, proxy: Proxy, direct: AwaitedStore
 ) -> None:
     lost = proxy.lose_answer_to(CHANGE)
     requests = [
@@ -121,7 +121,7 @@ async def test_of_a_group_each_is_told_what_became_of_it(
 
 
 async def test_a_renewal_counts_from_when_it_was_told(
-    store: PostgresStore, proxy: Proxy, direct: PostgresStore
+    store: AwaitedStore, proxy: Proxy, direct: AwaitedStore
 ) -> None:
     claim = granted(await begin(store))
     lost = proxy.lose_answer_to(CHANGE)
@@ -137,7 +137,7 @@ async def test_a_renewal_counts_from_when_it_was_told(
 
 @pytest.mark.parametrize("state", [ClaimState.COMPLETED, ClaimState.CANCELLED])
 async def test_an_end_that_was_committed_is_told_as_an_end(
-    store: PostgresStore, proxy: Proxy, direct: PostgresStore, state: ClaimState
+    store: AwaitedStore, proxy: Proxy, direct: AwaitedStore, state: ClaimState
 ) -> None:
     claim = granted(await begin(store))
     lost = proxy.lose_answer_to(CHANGE)
@@ -153,7 +153,7 @@ async def test_an_end_that_was_committed_is_told_as_an_end(
 
 
 async def test_a_put_is_not_answered_and_put_again_it_is_known(
-    store: PostgresStore, proxy: Proxy
+    store: AwaitedStore, proxy: Proxy
 ) -> None:
     proxy.lose_answer_to(COMMIT)
 
@@ -164,7 +164,7 @@ async def test_a_put_is_not_answered_and_put_again_it_is_known(
     assert (again.applied, again.opened, again.liquidation) == (False, False, snapshot(8))
 
 
-async def test_a_close_is_not_answered_and_closed_it_is(store: PostgresStore, proxy: Proxy) -> None:
+async def test_a_close_is_not_answered_and_closed_it_is(store: AwaitedStore, proxy: Proxy) -> None:
     proxy.lose_answer_to(COMMIT)
 
     with pytest.raises(StoreUnavailableError, match="may have been committed"):
@@ -175,7 +175,7 @@ async def test_a_close_is_not_answered_and_closed_it_is(store: PostgresStore, pr
 
 
 async def test_where_the_outcome_stays_unknown_there_is_no_answer_and_the_claim_is_kept(
-    way: tuple[Proxy, str], direct: PostgresStore
+    way: tuple[Proxy, str], direct: AwaitedStore
 ) -> None:
     proxy, url = way
     async with opened(url, timeout_s=1.0, connections=1) as store:
@@ -197,7 +197,7 @@ async def test_where_the_outcome_stays_unknown_there_is_no_answer_and_the_claim_
 
 
 async def test_before_the_commit_is_sent_nothing_is_in_doubt_and_all_is_tried_again(
-    store: PostgresStore, proxy: Proxy
+    store: AwaitedStore, proxy: Proxy
 ) -> None:
     lost = proxy.lose_answer_to(b"FOR UPDATE", answer=IN_TRANSACTION)
     (put,) = await store.put([snapshot(8)])
@@ -211,7 +211,7 @@ async def test_before_the_commit_is_sent_nothing_is_in_doubt_and_all_is_tried_ag
 
 
 async def test_a_warning_that_is_not_about_the_commit_is_no_reason_to_doubt_it(
-    direct: PostgresStore, postgres_database: str
+    direct: AwaitedStore, postgres_database: str
 ) -> None:
     await rows(postgres_database, WARN)
     await rows(

@@ -1,6 +1,7 @@
 """Accounts that somebody else holds: their claims wait in vain, and all other claims do not."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -10,10 +11,10 @@ import pytest
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import BeginResult, StateQuery, StoreUnavailableError
 from liquidation.store.postgres.states import about, lock_accounts
-from liquidation.store.postgres.store import PostgresStore
 from liquidation.store.postgres.transaction import Transaction
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import begin, begin_request, granted
-from tests.store.opened import opened
+from tests.store.opened import in_transaction, opened
 from tests.store.snapshots import snapshot
 
 HELD = 1
@@ -24,7 +25,7 @@ def account(number: int) -> str:
 
 
 @pytest.fixture
-async def store(postgres_database: str) -> AsyncIterator[PostgresStore]:
+async def store(postgres_database: str) -> AsyncIterator[AwaitedStore]:
     """A store with an account for each of the liquidations 1 to 50."""
     async with opened(postgres_database) as store:
         await store.put([snapshot(each, account_id=account(each)) for each in range(1, 51)])
@@ -43,7 +44,7 @@ async def held(dsn: str, number: int = HELD) -> AsyncIterator[None]:
 
 
 async def begun_or_not(
-    store: PostgresStore, number: int, request_id: str = ""
+    store: AwaitedStore, number: int, request_id: str = ""
 ) -> BeginResult | None:
     try:
         request = begin_request(request_id or None, liquidation_id=number)
@@ -53,7 +54,7 @@ async def begun_or_not(
 
 
 async def test_one_account_that_is_held_refuses_none_of_the_others_in_the_same_group(
-    store: PostgresStore, postgres_database: str
+    store: AwaitedStore, postgres_database: str
 ) -> None:
     async with held(postgres_database):
         outcomes = await asyncio.gather(*(begun_or_not(store, each) for each in range(1, 51)))
@@ -65,7 +66,7 @@ async def test_one_account_that_is_held_refuses_none_of_the_others_in_the_same_g
 
 
 async def test_what_waits_for_one_account_holds_up_nobody_else(
-    store: PostgresStore, postgres_database: str
+    store: AwaitedStore, postgres_database: str
 ) -> None:
     over = False
 
@@ -87,7 +88,7 @@ async def test_what_waits_for_one_account_holds_up_nobody_else(
 
 @pytest.mark.parametrize("kind", ["put", "close", "renew", "end"])
 async def test_every_write_on_an_account_that_is_held_is_refused_and_happens_never(
-    store: PostgresStore, postgres_database: str, kind: str
+    store: AwaitedStore, postgres_database: str, kind: str
 ) -> None:
     claim = granted(await begin(store, begin_request(liquidation_id=HELD)))
     # The account is given free once nothing is under way there any more.
@@ -105,7 +106,7 @@ async def test_every_write_on_an_account_that_is_held_is_refused_and_happens_nev
     assert await store.claim(claim_id=claim.claim_id) == claim
 
 
-async def test_reads_wait_for_nobody(store: PostgresStore, postgres_database: str) -> None:
+async def test_reads_wait_for_nobody(store: AwaitedStore, postgres_database: str) -> None:
     async with held(postgres_database):
         (state,) = await store.states([StateQuery(HELD, "nobody")])
 
@@ -113,23 +114,23 @@ async def test_reads_wait_for_nobody(store: PostgresStore, postgres_database: st
 
 
 async def test_a_client_that_hangs_in_the_middle_loses_the_account_while_others_still_wait(
-    store: PostgresStore, postgres_database: str
+    store: AwaitedStore, postgres_database: str
 ) -> None:
     asked = about([StateQuery(HELD, "nobody")])
-    holds, over = asyncio.Event(), asyncio.Event()
+    holds, over = threading.Event(), threading.Event()
     tries: list[Transaction] = []
 
     async def hang(transaction: Transaction) -> bool:
         tries.append(transaction)
         await transaction.ask(*lock_accounts(asked))
         holds.set()
-        await over.wait()
+        await asyncio.to_thread(over.wait)
         await transaction.ask(commit=True)
         return True
 
     async with opened(postgres_database) as hangs:
-        hanging = asyncio.create_task(hangs._database.run(hang))
-        await holds.wait()
+        hanging = asyncio.create_task(in_transaction(hangs, hang))
+        await asyncio.to_thread(holds.wait)
 
         claim = granted(await begin(store, begin_request(liquidation_id=HELD)))
 

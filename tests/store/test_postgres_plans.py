@@ -6,7 +6,7 @@ import psycopg
 
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import StateQuery
-from liquidation.store.postgres.store import PostgresStore
+from tests.store.awaited import AwaitedStore, awaited_postgres
 from tests.store.claiming import accept, begin_request
 from tests.store.snapshots import snapshot
 
@@ -42,7 +42,7 @@ _SESSIONS = """
 """
 
 
-async def _claims(store: PostgresStore, numbers: range) -> None:
+async def _claims(store: AwaitedStore, numbers: range) -> None:
     """All that is asked about a claim from its begin to its end, once for each number."""
     for number in numbers:
         sent = snapshot(number, account_id=f"account-{number}")
@@ -62,7 +62,7 @@ async def _claims(store: PostgresStore, numbers: range) -> None:
 async def test_a_claim_reads_few_rows_however_many_are_stored(postgres_database: str) -> None:
     """The statements are planned for good while next to nothing is stored."""
     # With one connection, so that all of them are planned there.
-    store = await PostgresStore.open(postgres_database, connections=1)
+    store = awaited_postgres(postgres_database, connections=1)
     try:
         await _claims(store, range(1, CLAIMS + 1))
         with psycopg.connect(postgres_database, autocommit=True) as connection:

@@ -12,10 +12,10 @@ import pytest
 
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import StoreUnavailableError
-from liquidation.store.postgres.store import PostgresStore
 from tests.postgres.pgbouncer import SERVER_CONNECTIONS, PgBouncer
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import accept_all, begin, begin_request, granted
-from tests.store.opened import once_it_answers, opened, rows
+from tests.store.opened import on_its_loop, once_it_answers, opened, rows
 from tests.store.snapshots import snapshot
 
 STORES = 3
@@ -29,7 +29,7 @@ def dsn(pooler: PgBouncer, postgres_database: str) -> str:
 
 
 @pytest.fixture
-async def stores(dsn: str) -> AsyncIterator[list[PostgresStore]]:
+async def stores(dsn: str) -> AsyncIterator[list[AwaitedStore]]:
     """Several stores with more connections to the pooler than that has to the server."""
     async with AsyncExitStack() as stack:
         stores = [await stack.enter_async_context(opened(dsn)) for _ in range(STORES)]
@@ -40,7 +40,7 @@ async def stores(dsn: str) -> AsyncIterator[list[PostgresStore]]:
 
 
 async def test_several_stores_grant_each_account_once_over_a_few_connections(
-    stores: list[PostgresStore], postgres_database: str
+    stores: list[AwaitedStore], postgres_database: str
 ) -> None:
     for _ in range(3):
         outcomes = await asyncio.gather(
@@ -74,7 +74,7 @@ async def test_several_stores_grant_each_account_once_over_a_few_connections(
 
 
 async def test_no_transaction_leaves_anything_behind_for_the_next_session(
-    stores: list[PostgresStore], dsn: str, postgres_database: str
+    stores: list[AwaitedStore], dsn: str, postgres_database: str
 ) -> None:
     for _ in range(4):  # what is prepared is so when it comes again
         await asyncio.gather(*(store.probe() for store in stores for _ in range(8)))
@@ -97,9 +97,10 @@ async def test_statements_are_prepared_where_the_server_itself_answers(
     async with opened(postgres_database, connections=1) as store:
         await store.put([snapshot(1)])
         assert await store.get(1) == await store.get(1) == await store.get(1)
-        (connection,) = store._database._pool._pool
-        cursor = await connection.execute("SELECT statement FROM pg_prepared_statements")
-        prepared = [statement for (statement,) in await cursor.fetchall()]
+        (connection,) = store.store._engine._database._pool._pool
+        listing = connection.execute("SELECT statement FROM pg_prepared_statements")
+        cursor = await on_its_loop(store, listing)
+        prepared = [statement for (statement,) in await on_its_loop(store, cursor.fetchall())]
 
     assert any("SELECT snapshot FROM liquidation" in each for each in prepared)
 

@@ -8,20 +8,20 @@ import pytest
 
 from liquidation.rules.model import Decision, StoredState
 from liquidation.store.base import StateQuery
-from liquidation.store.postgres.store import PostgresStore
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import accept, begin, begin_request, granted, refuse
 from tests.store.opened import opened, rows, until_blocked
 from tests.store.snapshots import snapshot
 
 
 @pytest.fixture
-async def store(postgres_database: str) -> AsyncIterator[PostgresStore]:
+async def store(postgres_database: str) -> AsyncIterator[AwaitedStore]:
     async with opened(postgres_database) as store:
         yield store
 
 
 async def test_a_liquidation_that_another_account_got_meanwhile_is_seen_to_be_that_account_s(
-    store: PostgresStore, postgres_database: str
+    store: AwaitedStore, postgres_database: str
 ) -> None:
     await store.put([snapshot(1, account_id="account-1")])
     seen: list[StoredState] = []
@@ -52,7 +52,7 @@ async def test_a_liquidation_that_another_account_got_meanwhile_is_seen_to_be_th
 
 
 async def test_a_lease_that_ran_out_is_told_also_where_a_request_names_another_account(
-    store: PostgresStore, postgres_database: str
+    store: AwaitedStore, postgres_database: str
 ) -> None:
     claim = granted(await begin(store, begin_request(snapshot=snapshot(1, account_id="account-1"))))
     await rows(postgres_database, "UPDATE claim SET expire_time = clock_timestamp()")
@@ -65,7 +65,7 @@ async def test_a_lease_that_ran_out_is_told_also_where_a_request_names_another_a
 
 
 async def test_what_is_asked_for_together_is_told_once(
-    store: PostgresStore, postgres_database: str
+    store: AwaitedStore, postgres_database: str
 ) -> None:
     await store.put([snapshot(1), snapshot(3)])
     claim = granted(await begin(store, begin_request(liquidation_id=1)))

@@ -7,7 +7,7 @@ import pytest
 
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import BeginResult, StoreUnavailableError
-from liquidation.store.postgres.store import PostgresStore
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import accept_all, begin, begin_request, granted
 from tests.store.opened import opened, rows
 from tests.store.snapshots import snapshot
@@ -107,7 +107,7 @@ async def test_every_other_write_is_done_once(postgres_database: str, code: str,
             assert history == ["begin", {"end": "complete"}.get(kind, kind)]
 
 
-async def _written(store: PostgresStore, kind: str, claim_id: str, token: int) -> object:
+async def _written(store: AwaitedStore, kind: str, claim_id: str, token: int) -> object:
     """What a caller is told of one write."""
 
     async def put() -> object:
@@ -193,7 +193,7 @@ async def test_requests_that_cross_each_other_never_lock_each_other_out(
 
 
 def _begun(
-    store: PostgresStore, request_ids: Sequence[str], first_account: int
+    store: AwaitedStore, request_ids: Sequence[str], first_account: int
 ) -> list[Awaitable[BeginResult]]:
     return [
         begin(store, begin_request(request_id, liquidation_id=account), accept_all)

@@ -14,9 +14,9 @@ from liquidation.rules.model import Claim, ClaimState, Liquidation
 from liquidation.store.base import AccountMismatchError, StateQuery
 from liquidation.store.postgres.liquidations import put_all
 from liquidation.store.postgres.states import about, microseconds, states_of_all
-from liquidation.store.postgres.store import PostgresStore
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import begin, begin_request, granted
-from tests.store.opened import opened, rows, until_blocked
+from tests.store.opened import in_transaction, opened, rows, until_blocked
 from tests.store.snapshots import snapshot
 
 RUN_OUT = "UPDATE claim SET expire_time = clock_timestamp() WHERE claim_id = %s"
@@ -28,7 +28,7 @@ def account(number: int) -> Liquidation:
 
 
 @pytest.fixture
-async def store(postgres_database: str) -> AsyncIterator[PostgresStore]:
+async def store(postgres_database: str) -> AsyncIterator[AwaitedStore]:
     """A store that knows the liquidations 1 to 5, and gives up soon where it waits in vain."""
     async with opened(postgres_database, timeout_s=2) as store:
         await store.put([account(each) for each in range(1, 6)])
@@ -44,13 +44,13 @@ async def held(dsn: str, statement: str, *parameters: object) -> AsyncIterator[N
         await connection.rollback()
 
 
-async def claimed(store: PostgresStore, number: int) -> Claim:
+async def claimed(store: AwaitedStore, number: int) -> Claim:
     return granted(await begin(store, begin_request(liquidation_id=number)))
 
 
 @pytest.mark.parametrize("kind", ["renew", "end"])
 async def test_a_change_waits_for_the_account_of_its_claim(
-    store: PostgresStore, postgres_database: str, kind: str
+    store: AwaitedStore, postgres_database: str, kind: str
 ) -> None:
     claim = await claimed(store, 1)
     key = claim.claim_id, claim.fencing_token
@@ -67,7 +67,7 @@ async def test_a_change_waits_for_the_account_of_its_claim(
 
 
 async def test_a_change_waits_for_no_other_account(
-    store: PostgresStore, postgres_database: str
+    store: AwaitedStore, postgres_database: str
 ) -> None:
     claim = await claimed(store, 1)
     await claimed(store, 2)
@@ -79,7 +79,7 @@ async def test_a_change_waits_for_no_other_account(
 
 
 async def test_leases_that_ran_out_are_left_to_those_who_hold_their_claims(
-    store: PostgresStore, postgres_database: str
+    store: AwaitedStore, postgres_database: str
 ) -> None:
     claims = [await claimed(store, each) for each in (1, 2)]
     for each in claims:
@@ -93,7 +93,7 @@ async def test_leases_that_ran_out_are_left_to_those_who_hold_their_claims(
 
 
 async def test_claims_that_others_hold_are_not_purged(
-    store: PostgresStore, postgres_database: str
+    store: AwaitedStore, postgres_database: str
 ) -> None:
     claims = [await claimed(store, each) for each in (1, 2)]
     for each in claims:
@@ -109,7 +109,7 @@ async def test_claims_that_others_hold_are_not_purged(
 
 
 async def test_a_lease_that_ran_out_is_found_behind_claims_that_run_or_have_ended(
-    store: PostgresStore, postgres_database: str
+    store: AwaitedStore, postgres_database: str
 ) -> None:
     ended, *_, last = [await claimed(store, each) for each in range(1, 6)]
     await store.end(ended.claim_id, None, ClaimState.CANCELLED, "")
@@ -121,7 +121,7 @@ async def test_a_lease_that_ran_out_is_found_behind_claims_that_run_or_have_ende
 
 
 async def test_looking_for_leases_writes_also_where_none_ran_out(
-    store: PostgresStore, postgres_database: str
+    store: AwaitedStore, postgres_database: str
 ) -> None:
     """It is what finds out whether writes are taken; who locks a row is written down in it."""
     lockers = "SELECT max(xmax::text::bigint) FROM account"
@@ -133,16 +133,16 @@ async def test_looking_for_leases_writes_also_where_none_ran_out(
 
 
 async def test_looking_for_leases_waits_for_no_account(
-    store: PostgresStore, postgres_database: str
+    store: AwaitedStore, postgres_database: str
 ) -> None:
     async with held(postgres_database, "SELECT FROM account"):
         assert await store.expire(10) == ()
 
 
-async def test_of_calls_that_go_together_each_gets_its_own_states(store: PostgresStore) -> None:
+async def test_of_calls_that_go_together_each_gets_its_own_states(store: AwaitedStore) -> None:
     calls = [[StateQuery(each, "nobody") for each in call] for call in ((1,), (2, 3), (), (4,))]
 
-    found = await store._database.run(lambda transaction: states_of_all(transaction, calls))
+    found = await in_transaction(store, lambda transaction: states_of_all(transaction, calls))
 
     assert [
         [each.liquidation and each.liquidation.liquidation_id for each in call] for call in found
@@ -150,7 +150,7 @@ async def test_of_calls_that_go_together_each_gets_its_own_states(store: Postgre
 
 
 async def test_of_calls_that_go_together_each_is_refused_for_what_stays_stored_alone(
-    store: PostgresStore,
+    store: AwaitedStore,
 ) -> None:
     """What another of them had stored is taken back with that one, and is in nobody's way."""
     stranger = snapshot(1, 2, account_id="another")
@@ -162,8 +162,8 @@ async def test_of_calls_that_go_together_each_is_refused_for_what_stays_stored_a
         [account(12)],
     ]
 
-    first, second, third, fourth, fifth = await store._database.run(
-        lambda transaction: put_all(transaction, calls)
+    first, second, third, fourth, fifth = await in_transaction(
+        store, lambda transaction: put_all(transaction, calls)
     )
 
     refused = [each for each in (first, third, fourth) if isinstance(each, AccountMismatchError)]
@@ -176,15 +176,15 @@ async def test_of_calls_that_go_together_each_is_refused_for_what_stays_stored_a
     assert stored.liquidations == [calls[1][0], account(9), account(12)]
 
 
-async def test_who_met_only_what_is_taken_back_is_tried_again(store: PostgresStore) -> None:
+async def test_who_met_only_what_is_taken_back_is_tried_again(store: AwaitedStore) -> None:
     calls = [
         [account(7)],
         [account(9), snapshot(7, account_id="account-8")],
         [snapshot(9, account_id="account-10")],
     ]
 
-    first, second, third = await store._database.run(
-        lambda transaction: put_all(transaction, calls)
+    first, second, third = await in_transaction(
+        store, lambda transaction: put_all(transaction, calls)
     )
 
     assert not isinstance(first, Exception)

@@ -12,8 +12,8 @@ from psycopg import sql
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import StoreUnavailableError
 from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, STEPS, Step, migrate
-from liquidation.store.postgres.store import PostgresStore
 from tests.postgres.server import HOST, PostgresServer, postgres
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import begin, begin_request, granted
 from tests.store.opened import once_it_answers, opened, rows, until_blocked
 from tests.store.snapshots import snapshot
@@ -132,7 +132,7 @@ async def test_the_next_step_is_made_while_this_version_serves_and_nothing_fails
     done = asyncio.Event()
     counts = [0] * 8
 
-    async def work(store: PostgresStore, place: int) -> None:
+    async def work(store: AwaitedStore, place: int) -> None:
         account = place + 1
         while not done.is_set():
             request = begin_request(snapshot=snapshot(account, account_id=f"account-{account}"))

@@ -9,7 +9,7 @@ import pytest
 
 from liquidation.rules.model import ClaimedPosition, Decision, Liquidation, Position, StoredState
 from liquidation.store.base import StateQuery
-from liquidation.store.postgres.store import PostgresStore
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import accept_all, begin_request, granted
 from tests.store.opened import opened
 from tests.store.snapshots import snapshot
@@ -19,7 +19,7 @@ MOST_POSITIONS = 256
 
 
 @pytest.fixture
-async def store(postgres_database: str) -> AsyncIterator[PostgresStore]:
+async def store(postgres_database: str) -> AsyncIterator[AwaitedStore]:
     # What hangs, hangs for good: patience is for a busy machine.
     async with opened(postgres_database, timeout_s=30) as store:
         yield store
@@ -42,7 +42,7 @@ def call(first: int, revision: int, count: int = 2) -> list[Liquidation]:
 
 
 async def test_a_call_that_brings_and_gets_back_more_than_the_network_holds_ends(
-    store: PostgresStore,
+    store: AwaitedStore,
 ) -> None:
     for revision in (1, 2):
         results = await store.put(call(1, revision, count=120))
@@ -71,12 +71,12 @@ async def test_many_large_calls_at_once_are_all_done_and_none_waits_for_all_othe
 
 
 async def test_many_claims_on_as_many_positions_as_there_may_be_are_granted_together(
-    store: PostgresStore,
+    store: AwaitedStore,
 ) -> None:
     held = positions(MOST_POSITIONS)
 
     def accept(state: StoredState) -> Decision:
-        taken = tuple(ClaimedPosition(each.symbol, *[Decimal(1)] * 3) for each in held)
+        taken = tuple(ClaimedPosition(each.symbol, *["1"] * 3) for each in held)
         return replace(accept_all(state), positions=taken)
 
     begun = await asyncio.gather(

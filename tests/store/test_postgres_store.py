@@ -1,19 +1,22 @@
 """What the store on PostgreSQL makes of calls: which share a transaction; how long one waits."""
 
 import asyncio
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pytest
 
-from liquidation.rules.model import ClaimState, Liquidation
-from liquidation.store.base import StateQuery, StoreUnavailableError
+from liquidation.rules.model import ClaimState, Liquidation, StoredState
+from liquidation.store.base import PutResult, StateQuery, StoreUnavailableError
 from liquidation.store.postgres.database import Database
+from liquidation.store.postgres.engine import PostgresEngine
 from liquidation.store.postgres.store import PostgresStore
 from liquidation.store.postgres.transaction import Transaction
+from tests.store.awaited import AwaitedStore, answer_to
 from tests.store.claiming import accept, begin, begin_request, granted
 from tests.store.opened import once_it_answers, opened, rows
 from tests.store.snapshots import snapshot
@@ -33,6 +36,16 @@ class Noted:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+class _OnThisLoop(AwaitedStore):
+    """The engine of a store, whose loop is that of the test."""
+
+    async def states(self, queries: Sequence[StateQuery]) -> list[StoredState]:
+        return await answer_to(lambda done: self.store.read_states(queries, done))
+
+    async def aclose(self) -> None:
+        await self.store.aclose()
+
+
 @asynccontextmanager
 async def noting(dsn: str, timeout_s: float = 10, group: int = 128) -> AsyncIterator[Any]:
     """A store, and what is noted of what it does; no transaction begins while the gate is shut."""
@@ -47,8 +60,13 @@ async def noting(dsn: str, timeout_s: float = 10, group: int = 128) -> AsyncIter
 
     database = Noting(dsn, 10, 4)
     await database.open()
-    store = PostgresStore(
-        database, timeout_s, group, lambda writes, took_s: noted.commits.append((writes, took_s))
+    store = _OnThisLoop(
+        PostgresEngine(
+            database,
+            timeout_s,
+            group,
+            lambda writes, took_s: noted.commits.append((writes, took_s)),
+        )
     )
     try:
         yield store, noted
@@ -68,7 +86,7 @@ async def test_writes_in_flight_together_share_a_commit_that_is_told_once(
     async with opened(
         postgres_database, timeout_s=10, committed=lambda writes, _: commits.append(writes)
     ) as store:
-        assert store._database._pool.max_size == 8
+        assert store.store._engine._database._pool.max_size == 8
         await once_it_answers(store.probe)
         await asyncio.gather(*(store.put([account(each)]) for each in range(300)))
 
@@ -132,19 +150,19 @@ async def test_the_database_has_a_little_less_time_than_a_caller() -> None:
 
 
 async def test_who_waits_for_others_to_get_their_answers_waits_no_longer_than_all() -> None:
-    async with opened(NOBODY, timeout_s=0.2, group=1) as store:
+    async with opened(NOBODY, timeout_s=2, group=1) as store:
         told = await asyncio.gather(
             *(store.put([account(each)]) for each in (1, 2, 3)), return_exceptions=True
         )
 
     assert [str(each).partition(":")[0] for each in told] == [
-        "no connection within 0.19 s",
-        "no connection within 0.19 s",
-        "no answer within 0.2 s",
+        "no connection within 1.9 s",
+        "no connection within 1.9 s",
+        "no answer within 2 s",
     ]
 
 
-CALLS: dict[str, Callable[[PostgresStore, int], Coroutine[Any, Any, Any]]] = {
+CALLS: dict[str, Callable[[AwaitedStore, int], Coroutine[Any, Any, Any]]] = {
     "states": lambda store, each: store.states([StateQuery(each, "nobody")] * 2),
     "put": lambda store, each: store.put([account(each), account(each + 1000)]),
     "begin": lambda store, each: store.begin(begin_request(liquidation_id=each), accept),
@@ -222,3 +240,60 @@ async def test_a_close_is_not_done_again_and_waits_for_others(postgres_database:
         {"repeatable": False, "patient": True},
         {"repeatable": True, "patient": True},
     ]
+
+
+def put(store: PostgresStore, number: int) -> "asyncio.Future[list[PutResult]]":
+    """Asks at once, and tells what becomes of it."""
+    return answer_to(lambda done: store.put([account(number)], done))
+
+
+class _CountedWakes:
+    """The loop of a store, and how often it is woken."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.wakes = 0
+
+    def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
+        self.wakes += 1
+        self._loop.call_soon_threadsafe(callback)
+
+
+async def test_what_other_threads_ask_while_the_loop_is_busy_wakes_it_once(
+    postgres_database: str,
+) -> None:
+    busy, go = threading.Event(), threading.Event()
+    commits: list[int] = []
+    async with opened(
+        postgres_database, timeout_s=20, committed=lambda writes, _: commits.append(writes)
+    ) as store:
+        await once_it_answers(store.probe)
+
+        def hold(_: object) -> None:
+            busy.set()
+            go.wait()
+
+        store.store.count_active(hold)
+        await asyncio.to_thread(busy.wait)
+        store.store._loop = counted = _CountedWakes(store.store._loop)
+        calls = [put(store.store, each) for each in range(8)]
+        go.set()
+        await asyncio.gather(*calls)
+
+        assert counted.wakes == 1
+
+    assert commits == [8]
+
+
+async def test_closing_answers_what_was_asked_before(postgres_database: str) -> None:
+    store = PostgresStore.open(postgres_database, timeout_s=20)
+    calls = [put(store, each) for each in range(8)]
+    await asyncio.to_thread(store.close)
+
+    assert all(each.opened for told in await asyncio.gather(*calls) for each in told)
+    assert not store._thread.is_alive()
+
+
+async def test_states_are_never_known_without_asking() -> None:
+    async with opened(NOBODY, timeout_s=0.1) as store:
+        assert store.store.states([StateQuery(1, "nobody")]) is None

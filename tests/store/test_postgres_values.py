@@ -23,15 +23,14 @@ from liquidation.rules.model import (
     SymbolRatio,
     Terms,
 )
-from liquidation.rules.numbers import MAX_INT64
-from liquidation.store.base import BeginRequest, ClaimFilter, Store
-from liquidation.store.postgres.store import PostgresStore
+from liquidation.rules.numbers import MAX_INT64, plain
+from liquidation.store.base import BeginRequest, ClaimFilter
 from liquidation.store.sqlite.clock import HostClock
-from liquidation.store.sqlite.store import SqliteStore
 from tests.core.deciding import stored
 from tests.core.drawing import amounts, liquidations, signed
 from tests.core.seeded import seeded
 from tests.postgres.databases import Databases
+from tests.store.awaited import AwaitedStore, awaited_postgres, awaited_sqlite
 from tests.store.claiming import granted
 
 T = TypeVar("T")
@@ -60,7 +59,7 @@ REASONS = st.one_of(
 class Asked:
     """A store under test, and the loop that it runs on."""
 
-    store: Store
+    store: AwaitedStore
     runner: asyncio.Runner
     numbers: Iterator[int]
 
@@ -81,11 +80,11 @@ def asked(
     postgres_databases: Databases,
 ) -> Iterator[Asked]:
     with asyncio.Runner() as runner, postgres_databases.lend() as dsn:
-        store: Store
+        store: AwaitedStore
         if request.param == "sqlite":
-            store = SqliteStore(tmp_path_factory.mktemp("store") / "store.db", HostClock())
+            store = awaited_sqlite(tmp_path_factory.mktemp("store") / "store.db", HostClock())
         else:
-            store = runner.run(PostgresStore.open(dsn, timeout_s=10))
+            store = awaited_postgres(dsn, timeout_s=10)
         yield Asked(store, runner, count(1))
         runner.run(store.aclose())
 
@@ -105,19 +104,19 @@ def all_terms(draw: st.DrawFn) -> Terms:
 
 
 @st.composite
-def verdicts(draw: st.DrawFn, snapshot: Liquidation) -> Decision:
-    huge = Decimal(f"{draw(st.integers(0, 10**72))}E-36")
+def decisions(draw: st.DrawFn, snapshot: Liquidation) -> Decision:
+    huge = plain(Decimal(f"{draw(st.integers(0, 10**72))}E-36"))
     return Decision(
         None,
         draw(NAMES),
         total_notional=huge,
-        least_req_ratio=draw(st.sampled_from([None, Decimal("0.3334")])),
-        margin_ratio=Decimal(draw(signed())),
-        maintenance_margin_ratio=Decimal(draw(amounts())),
+        least_req_ratio=draw(st.sampled_from(["", "0.3334"])),
+        margin_ratio=plain(Decimal(draw(signed()))),
+        maintenance_margin_ratio=plain(Decimal(draw(amounts()))),
         liquidation_revision=snapshot.revision,
         account_id=snapshot.account_id,
         positions=tuple(
-            ClaimedPosition(each.symbol, each.position_qty, each.position_qty, huge)
+            ClaimedPosition(each.symbol, plain(each.position_qty), plain(each.mark_price), huge)
             for each in snapshot.positions
         ),
     )
@@ -154,7 +153,7 @@ def test_a_claim_is_read_as_it_was_granted(
     reason: str,
 ) -> None:
     snapshot = asked.new(stored(json_))
-    verdict = data.draw(verdicts(snapshot))
+    decision = data.draw(decisions(snapshot))
     number = next(asked.numbers)
     request = BeginRequest(
         f"{number}{request_id}",
@@ -166,12 +165,12 @@ def test_a_claim_is_read_as_it_was_granted(
     )
 
     def accept(_: StoredState) -> Decision:
-        return verdict
+        return decision
 
     begun = asked.run(asked.store.begin(request, accept))
 
     claim = granted(begun)
-    assert (claim.terms, claim.positions) == (request.terms, verdict.positions)
+    assert (claim.terms, claim.positions) == (request.terms, decision.positions)
     for found in (
         asked.run(asked.store.claim(claim_id=claim.claim_id)),
         asked.run(asked.store.claim(request_id=request.request_id)),
@@ -180,7 +179,7 @@ def test_a_claim_is_read_as_it_was_granted(
         assert found == claim
     again = asked.run(asked.store.begin(replace(request, claim_id="", decision_id=""), accept))
     assert (again.known, again.claim, again.decision_id) == (True, claim, request.decision_id)
-    assert again.verdict == replace(verdict, positions=())
+    assert again.decision == replace(decision, positions=())
     ended = asked.run(
         asked.store.end(claim.claim_id, claim.fencing_token, ClaimState.CANCELLED, reason)
     )

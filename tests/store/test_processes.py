@@ -19,6 +19,7 @@ import pytest
 from liquidation.store.locations import parse_location
 from liquidation.store.opening import open_store
 from tests.processes import ROOT
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import accept_all, granted
 from tests.store.opened import opened
 from tests.store.racing import ACCOUNTS, account, request
@@ -156,7 +157,7 @@ async def test_a_process_that_is_stopped_in_the_middle_loses_the_account_to_othe
 async def test_two_that_find_the_same_store_see_each_other_s_claims_at_once(location: str) -> None:
     async with AsyncExitStack() as stack:
         one, other = [
-            await open_store(parse_location(location), timeout_s=20, connections=4)
+            AwaitedStore(open_store(parse_location(location), timeout_s=20, connections=4))
             for _ in range(2)
         ]
         stack.push_async_callback(one.aclose)

@@ -1,8 +1,8 @@
 """How long what is over is kept."""
 
 from liquidation.rules.model import ClaimState
-from liquidation.store.base import Store
 from tests.clocks import Clock
+from tests.store.awaited import AwaitedStore
 from tests.store.claiming import begin, granted
 from tests.store.snapshots import snapshot
 
@@ -10,7 +10,7 @@ RETENTION_US = 60_000_000
 
 
 async def test_a_claim_is_kept_for_as_long_as_was_told_to_the_microsecond(
-    store: Store, clock: Clock
+    store: AwaitedStore, clock: Clock
 ) -> None:
     await store.put([snapshot(1)])
     claim = granted(await begin(store))

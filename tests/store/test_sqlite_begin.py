@@ -7,8 +7,8 @@ import pytest
 
 from liquidation.rules.errors import MARGIN_IS_ENOUGH
 from liquidation.rules.model import ClaimState, Decision, Refusal, StoredState
-from liquidation.store.sqlite.store import SqliteStore
 from tests.clocks import Clock
+from tests.store.awaited import AwaitedStore, awaited_sqlite
 from tests.store.claiming import LEASE_S, accept, begin, begin_request, granted, refuse
 from tests.store.snapshots import snapshot
 
@@ -20,9 +20,9 @@ def commits() -> list[int]:
 
 
 @pytest.fixture
-async def store(tmp_path: Path, commits: list[int]) -> AsyncIterator[SqliteStore]:
+async def store(tmp_path: Path, commits: list[int]) -> AsyncIterator[AwaitedStore]:
     """A store that knows a liquidation."""
-    store = SqliteStore(
+    store = awaited_sqlite(
         tmp_path / "store.db", Clock(), committed=lambda size, _: commits.append(size)
     )
     await store.put([snapshot(1)])
@@ -32,7 +32,7 @@ async def store(tmp_path: Path, commits: list[int]) -> AsyncIterator[SqliteStore
 
 
 async def test_a_refusal_that_brings_no_news_writes_nothing(
-    store: SqliteStore, commits: list[int]
+    store: AwaitedStore, commits: list[int]
 ) -> None:
     request = begin_request()
 
@@ -43,7 +43,7 @@ async def test_a_refusal_that_brings_no_news_writes_nothing(
 
 
 async def test_a_claim_in_process_is_told_without_a_write(
-    store: SqliteStore, commits: list[int]
+    store: AwaitedStore, commits: list[int]
 ) -> None:
     begun = await begin(store)
     first = granted(begun)
@@ -52,14 +52,14 @@ async def test_a_claim_in_process_is_told_without_a_write(
 
     begun = await begin(store, None, accept)
 
-    assert begun.verdict.refusal is not None
-    assert begun.verdict.refusal.values["claim_id"] == first.claim_id
-    assert begun.verdict.refusal.retry_after_s == LEASE_S
+    assert begun.decision.refusal is not None
+    assert begun.decision.refusal.values["claim_id"] == first.claim_id
+    assert begun.decision.refusal.retry_after_s == LEASE_S
     assert commits == []
 
 
 async def test_a_request_that_is_known_is_answered_without_a_write(
-    store: SqliteStore, commits: list[int]
+    store: AwaitedStore, commits: list[int]
 ) -> None:
     request = begin_request()
     first = await begin(store, request)
@@ -73,7 +73,7 @@ async def test_a_request_that_is_known_is_answered_without_a_write(
 
 
 async def test_a_refused_snapshot_of_another_account_is_decided_on_that_account(
-    store: SqliteStore, commits: list[int]
+    store: AwaitedStore, commits: list[int]
 ) -> None:
     """What holds the account that a request speaks of is what it is refused for."""
     own = begin_request(None, snapshot(2, account_id="account-2"))
@@ -92,7 +92,7 @@ async def test_a_refused_snapshot_of_another_account_is_decided_on_that_account(
 
 
 async def test_within_a_write_too_what_was_settled_is_that_of_the_account_of_the_snapshot(
-    store: SqliteStore, commits: list[int]
+    store: AwaitedStore, commits: list[int]
 ) -> None:
     own = begin_request(None, snapshot(2, revision=5, account_id="account-2"))
     claim = granted(await begin(store, own))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import ClaimFilter, StateQuery
-from liquidation.store.sqlite.store import SqliteStore
 from tests.clocks import Clock
+from tests.store.awaited import AwaitedStore, awaited_sqlite
 from tests.store.claiming import begin, begin_request, granted
 from tests.store.snapshots import snapshot
 
@@ -15,13 +15,24 @@ from tests.store.snapshots import snapshot
 NO_TABLE = ("SCAN CONSTANT ROW", "SCAN (subquery")
 
 
+def connections_of(store: AwaitedStore) -> list[sqlite3.Connection]:
+    """Every connection that the store has."""
+    inside = store.store
+    return [
+        inside._states._connection,
+        inside._serving._connection,
+        inside._watching._connection,
+        inside._writer._connection,
+    ]
+
+
 async def said_by_everything(path: Path) -> list[str]:
     """Every statement of a store that is asked all that it can be asked, values filled in."""
     said: list[str] = []
-    store = SqliteStore(path, Clock())
+    store = awaited_sqlite(path, Clock())
     try:
-        store._reading.set_trace_callback(said.append)
-        await store._write(lambda db: db.set_trace_callback(said.append))
+        for connection in connections_of(store):
+            connection.set_trace_callback(said.append)
         await store.put([snapshot(1)])
         await store.put([snapshot(1, revision=2)])
         await store.states([StateQuery(1, "liquidator-1")])
@@ -33,7 +44,6 @@ async def said_by_everything(path: Path) -> list[str]:
         await store.end(claim.claim_id, claim.fencing_token, ClaimState.COMPLETED, "")
         await store.claim(claim_id=claim.claim_id)
         await store.claim(request_id=claim.request_id)
-        await store.history(claim.claim_id)
         for wanted in (ClaimFilter(account_id="account-1"), ClaimFilter(liquidation_id=1)):
             await store.claims(wanted, None, 10)
         await store.count_active()

@@ -23,6 +23,7 @@ _READS: Final = 32
 _ASK_AGAIN_S: Final = 0.05
 # Longest time in which the database is not started again after a kill.
 _DOWN_S: Final = 1.0
+_NO_RULE_IN_THE_WAY: Final = 'version = "control"\n[modes]\nno_claim_in_process = "off"\n'
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,12 @@ async def torture(plan: Plan, directory: Path) -> tuple[Seen, Deaths, History]:
     """Runs the plan, with files in `directory`; returns what was seen and done."""
     deaths = Deaths()
     with engine(plan.engine, directory) as store:
-        flags = (f"--store={store.location}", f"--workers={plan.workers}")
+        flags = [f"--store={store.location}", f"--workers={plan.workers}"]
+        if plan.drop_index:
+            # The rule asks within the transaction too: without it the index alone is in the way.
+            rules = directory / "rules.toml"
+            rules.write_text(_NO_RULE_IN_THE_WAY)
+            flags.append(f"--rules={rules}")
         async with fleet(plan.sidecars, directory, *flags) as sidecars:
             if plan.drop_index:
                 store.drop_index()

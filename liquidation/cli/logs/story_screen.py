@@ -130,9 +130,9 @@ def _write_tracebacks(console: Console, notes: list[Entry]) -> None:
 
 
 def _write_explained(console: Console, explained: Explained) -> None:
-    if (liquidation := explained.case.liquidation) is not None:
+    if (liquidation := explained.given.liquidation) is not None:
         _write_snapshot(console, liquidation, _snapshot_from(explained))
-    _title(console, f"Decided again by rules version {explained.verdict.rules_version}")
+    _title(console, f"Decided again by rules version {explained.decision.rules_version}")
     console.print(cell(f"rules from {explained.rules_from}", "dim"))
     if explained.differs:
         told = f"The decision is not that of the line: {', '.join(explained.differs)} differ."
@@ -140,7 +140,7 @@ def _write_explained(console: Console, explained: Explained) -> None:
     else:
         console.print(cell("The same decision.", "green"))
     table = a_table("rule", "outcome", "facts")
-    for result in explained.verdict.trace:
+    for result in explained.decision.trace:
         facts = "\n".join(f"{name} = {fact}" for name, fact in sorted(result.facts.items()))
         outcome = result.outcome.name.lower().replace("_", " ")
         if result.refusal is not None:
@@ -151,9 +151,9 @@ def _write_explained(console: Console, explained: Explained) -> None:
 
 
 def _snapshot_from(explained: Explained) -> str:
-    state = explained.case.state
+    state = explained.given.state
     stored = None if state is None else state.liquidation
-    return "stored" if explained.case.liquidation is stored else "sent with the request"
+    return "stored" if explained.given.liquidation is stored else "sent with the request"
 
 
 def _write_snapshot(console: Console, liquidation: Liquidation, source: str) -> None:

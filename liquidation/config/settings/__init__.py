@@ -37,6 +37,7 @@ class Settings:
     """
 
     listen: tuple[str, ...] = (DEFAULT_LISTEN,)
+    transport: str = "queue"
     unix_mode: int = 0o660
     unix_owner: str | None = None
     allow_plaintext_beyond_loopback: tuple[str, ...] = ()

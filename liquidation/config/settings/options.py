@@ -31,6 +31,13 @@ _CALLS: Final = Section(
             callback=forms.addresses,
         ),
         Setting(
+            flag="--transport",
+            meaning="What carries calls: gRPC's completion queue, or the slower public server of"
+            " grpcio. The second is taken by itself if the first does not work here.",
+            type=click.Choice(["queue", "threads"]),
+            default="queue",
+        ),
+        Setting(
             flag="--unix-mode",
             meaning="Who may connect to a unix: address, as chmod takes it.",
             metavar="OCTAL",
@@ -235,8 +242,8 @@ _BOUNDS: Final = Section(
         ),
         Setting(
             flag="--max-memory",
-            meaning="MiB that a worker may hold before streams are ended that wait for their"
-            " callers; 0 is no bound.",
+            meaning="Memory limit per worker in MiB. Above it, calls that wait for their callers"
+            " are ended; 0 disables the limit.",
             metavar="MIB",
             type=click.IntRange(0, 1_048_576),
             default=1024,

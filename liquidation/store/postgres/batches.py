@@ -7,10 +7,10 @@ and goes out together: the more callers, the more of them share a trip and a com
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from liquidation.store.base import StoreUnavailableError
+from liquidation.store.base import Done, StoreUnavailableError
+from liquidation.store.callbacks import Fault, Late, tell
 
 __all__ = ["Ask", "Batches", "ContendedError"]
 
@@ -40,14 +40,19 @@ class Ask(Protocol[_Q_contra, _R_co]):
         ...
 
 
-@dataclass(frozen=True, slots=True)
 class _Waiting(Generic[_Q, _R]):
-    question: _Q
-    done: "asyncio.Future[_R]"
+    """A question, and whom to tell the answer until `due_s`; None once it is told."""
+
+    __slots__ = ("done", "due_s", "question")
+
+    def __init__(self, question: _Q, done: Done[_R], due_s: float) -> None:
+        self.question = question
+        self.done: Done[_R] | None = done
+        self.due_s = due_s
 
 
 class Batches(Generic[_Q, _R]):
-    """Asks questions together, and gives each caller its own answer."""
+    """Asks questions together, and tells each caller its own answer; for the thread of a loop."""
 
     def __init__(
         self,
@@ -56,44 +61,67 @@ class Batches(Generic[_Q, _R]):
         lanes: int,
         patience_s: float,
         weight: Callable[[_Q], int] = lambda _: 1,
+        on_fault: Fault = lambda _: None,
+        late: Late | None = None,
     ) -> None:
         """Asks `ask` many questions at once, in up to `lanes` batches at once.
 
-        Questions join a batch until their weights are `most`. A caller waits for `patience_s`.
+        Questions join a batch until their weights are `most`. A caller waits for `patience_s`; an
+        answer that comes after that is told to `late`. `on_fault` is told what callbacks raise.
         """
         self._ask = ask
         self._most = most
         self._lanes = lanes
         self._patience_s = patience_s
         self._weight = weight
+        self._on_fault = on_fault
+        self._late = late
         self._queue: deque[_Waiting[_Q, _R]] = deque()
         self._busy = 0
         self._under_way: set[asyncio.Task[None]] = set()
+        # By growing `due_s`; those that were told since are taken out when they would be due.
+        self._waiting: deque[_Waiting[_Q, _R]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def submit(self, question: _Q) -> _R:
-        """The answer to one question.
+    def submit(self, question: _Q, done: Done[_R]) -> None:
+        """Tells `done` the answer to one question.
 
-        Raises:
-            StoreUnavailableError: there was none in time. A question that was not sent by then
-                never is; of one that was sent it is not known whether it took effect.
+        Or StoreUnavailableError if there was none in time. A question that was not sent by then
+        never is; of one that was sent it is not known whether it took effect.
         """
-        waiting: _Waiting[_Q, _R] = _Waiting(question, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting: _Waiting[_Q, _R] = _Waiting(question, done, loop.time() + self._patience_s)
         self._queue.append(waiting)
+        self._waiting.append(waiting)
+        if self._timer is None:
+            self._timer = loop.call_at(waiting.due_s, self._end_what_is_due)
         if self._busy < self._lanes:
             self._busy += 1
             self._start(self._serve())
-        try:
-            # The question belongs to its lane: a caller that is cancelled takes nothing back.
-            async with asyncio.timeout(self._patience_s):
-                return await asyncio.shield(waiting.done)
-        except TimeoutError as error:
-            waiting.done.cancel()
-            raise StoreUnavailableError(f"no answer within {self._patience_s:g} s") from error
+
+    def _end_what_is_due(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._end(until_s=loop.time())
+        self._timer = None
+        if self._waiting:
+            self._timer = loop.call_at(self._waiting[0].due_s, self._end_what_is_due)
+
+    def _end(self, until_s: float) -> None:
+        """Tells those that were due by then, and lets go of all that were told."""
+        while self._waiting and (
+            self._waiting[0].due_s <= until_s or self._waiting[0].done is None
+        ):
+            told = f"no answer within {self._patience_s:g} s"
+            self._tell(self._waiting.popleft(), StoreUnavailableError(told))
 
     async def drained(self) -> None:
-        """Returns when nothing is under way."""
+        """Returns when nothing is under way; who still waits is told that there is no answer."""
         while self._under_way:
             await asyncio.wait(self._under_way)
+        self._end(until_s=float("inf"))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -114,7 +142,7 @@ class Batches(Generic[_Q, _R]):
         weight = 0
         while self._queue and weight < self._most:
             waiting = self._queue.popleft()
-            if not waiting.done.done():
+            if waiting.done is not None:
                 batch.append(waiting)
                 weight += self._weight(waiting.question)
         return batch
@@ -126,18 +154,20 @@ class Batches(Generic[_Q, _R]):
             if not alone:
                 # One of them is held up, and must not hold up the others, nor who comes next.
                 for each in batch:
-                    if not each.done.done():
+                    if each.done is not None:
                         self._start(self._answer((each,), alone=True))
                 return
             answers = [error]
         except Exception as error:  # noqa: BLE001 - raised again, to all whose question it was
             answers = [error] * len(batch)
         for waiting, answer in zip(batch, answers, strict=True):
-            if waiting.done.done():
-                continue
-            if isinstance(answer, Exception):
-                waiting.done.set_exception(answer)
-                # Where the caller is gone, nobody is left to look at it.
-                waiting.done.exception()
-            else:
-                waiting.done.set_result(answer)
+            if waiting.done is not None:
+                self._tell(waiting, answer)
+            elif self._late is not None and not isinstance(answer, Exception):
+                tell(self._late, answer, self._on_fault)
+
+    def _tell(self, waiting: _Waiting[_Q, _R], answer: _R | Exception) -> None:
+        """Tells the caller, unless that is done."""
+        done, waiting.done = waiting.done, None
+        if done is not None:
+            tell(done, answer, self._on_fault)

@@ -4,14 +4,16 @@ The account's slot is taken by inserting the claim: the unique index on active c
 one in. Whether the slot is free is seen with everything else, and decides nothing.
 """
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Final
 
+from orjson import Fragment
+
 from liquidation.rules.model import Claim, Decision, StoredState
+from liquidation.rules.snapshot import facts_of
 from liquidation.store.base import BeginRequest, BeginResult, PutResult, StateQuery
 from liquidation.store.postgres.claim_rows import claim_of, known_from, known_requests
 from liquidation.store.postgres.claims import expire_accounts
@@ -29,21 +31,17 @@ from liquidation.store.records import account_of, claim_record, granted
 
 __all__ = ["Begin", "Slot", "begin_all"]
 
-# Requests that are decided before other calls get their turn.
-_TURN: Final = 32
-
 # In the order of the request_ids, as accounts are locked in theirs: of a request_id that is there
 # already, it is waited for whether that is committed.
 _INSERT: Final = """
     WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS now), begun AS (
         INSERT INTO claim (claim_id, request_id, account_id, liquidation_id, revision, terms,
                            positions, decision, state, begin_time, expire_time)
-        SELECT claim_id, request_id, account_id, liquidation_id, revision, terms::jsonb,
-               positions::jsonb, decision::jsonb, 'ACTIVE', now,
-               now + lease_us * interval '1 microsecond'
+        SELECT claim_id, request_id, account_id, liquidation_id, revision, terms, positions,
+               decision, 'ACTIVE', now, now + lease_us * interval '1 microsecond'
         FROM moment CROSS JOIN jsonb_to_recordset(%(rows)s::jsonb) AS sent (
             claim_id text, request_id text, account_id text, liquidation_id bigint, revision bigint,
-            terms text, positions text, decision text, lease_us bigint
+            terms jsonb, positions jsonb, decision jsonb, lease_us bigint
         )
         ORDER BY request_id
         ON CONFLICT DO NOTHING
@@ -88,22 +86,25 @@ class Slot:
 
     begin: Begin
     found: _Found
-    verdict: Decision
+    decision: Decision
     account_id: str
 
     def record(self) -> dict[str, Any]:
         """The claim as it is stored."""
-        return claim_record(self.begin.request, self.account_id, self.verdict)
+        request = self.begin.request
+        row = claim_record(request, self.account_id, self.decision)
+        json = {name: Fragment(getattr(row, name)) for name in ("terms", "positions", "decision")}
+        return row._asdict() | json | {"lease_us": request.lease_us}
 
     def granted(self, token: int, begin_us: int, expire_us: int) -> BeginResult:
         """The outcome where the slot was free."""
         request = self.begin.request
-        claim = granted(request, self.account_id, self.verdict, token, begin_us, expire_us)
+        claim = granted(request, self.account_id, self.decision, token, begin_us, expire_us)
         return self.held(claim)
 
     def held(self, claim: Claim) -> BeginResult:
         """The outcome where `claim` is the one that was to be stored."""
-        return _begun(self.begin, self.found, self.verdict, claim)
+        return _begun(self.begin, self.found, self.decision, claim)
 
     def taken(self, state: StoredState) -> BeginResult | Exception:
         """The outcome where `state` tells who holds the slot."""
@@ -122,8 +123,6 @@ async def begin_all(
     answers: dict[int, BeginResult | Exception] = {}
     slots: dict[int, Slot] = {}
     for number, outcome in enumerate(map(_decided, begins, found)):
-        if number % _TURN == _TURN - 1:
-            await asyncio.sleep(0)
         if isinstance(outcome, Slot):
             slots[number] = outcome
         else:
@@ -145,10 +144,11 @@ async def _look(transaction: Transaction, begins: Sequence[Begin]) -> list[_Foun
     requests = [each.request for each in begins]
     asked = _about(requests)
     bring = [each for each in requests if each.snapshot is not None]
-    puts = Puts(
-        [each.snapshot for each in bring if each.snapshot is not None],
-        [each.request_id for each in bring],
-    )
+    brought = [each.snapshot for each in bring if each.snapshot is not None]
+    for snapshot in brought:
+        # The rules need what follows from it; its record is written with that.
+        facts_of(snapshot)
+    puts = Puts(brought, [each.request_id for each in bring])
     _, locked, over, *stored, standing_rows, known_rows = await transaction.ask(
         *lock_accounts(asked),
         expire_accounts(asked),
@@ -171,7 +171,8 @@ async def _look(transaction: Transaction, begins: Sequence[Begin]) -> list[_Foun
         # that the request takes for this account's.
         stranger = request.snapshot is not None and put is None
         locks = row[0] is None or row[0] in accounts
-        state = state_from(row) if locks or stranger else StoredState()
+        fresh = request.snapshot if put is not None and put.applied else None
+        state = state_from(row, fresh) if locks or stranger else StoredState()
         over_here = expired.pop(account_of(request, state) or "", ())
         found.append(_Found(known.get(request.request_id), state, put, tuple(over_here)))
     # Those of accounts that a request does not name, and its liquidation is stored for.
@@ -195,14 +196,14 @@ def _decided(begin: Begin, found: _Found) -> BeginResult | Exception | Slot:
     if found.known is not None:
         return replace(found.known, expired=found.expired)
     try:
-        verdict = begin.decide(replace(found.state, active_claim=None))
+        decision = begin.decide(replace(found.state, active_claim=None))
     except Exception as error:  # noqa: BLE001 - raised to the caller whose request it is
         return error
     account_id = account_of(begin.request, found.state)
-    if verdict.accepted and account_id is not None:
-        return Slot(begin, found, verdict, account_id)
+    if decision.accepted and account_id is not None:
+        return Slot(begin, found, decision, account_id)
     if found.state.active_claim is None:
-        return _begun(begin, found, verdict)
+        return _begun(begin, found, decision)
     # A claim in process is told before what the later rules have against this one.
     return _refused(begin, found)
 
@@ -215,11 +216,11 @@ def _refused(begin: Begin, found: _Found) -> BeginResult | Exception:
 
 
 def _begun(
-    begin: Begin, found: _Found, verdict: Decision, claim: Claim | None = None
+    begin: Begin, found: _Found, decision: Decision, claim: Claim | None = None
 ) -> BeginResult:
     return BeginResult(
         claim,
-        verdict,
+        decision,
         begin.request.decision_id,
         state=found.state,
         put=found.put,

@@ -4,21 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from liquidation.rules.model import Claim, ClaimEvent, ClaimState
-from liquidation.store.base import BeginResult, ClaimFilter, ClaimPage
+from liquidation.store.base import BeginResult, ClaimFilter, ClaimPage, ClaimRecord
+from liquidation.store.postgres.pages import bounded, is_cut
 from liquidation.store.postgres.states import ASKED, microseconds
 from liquidation.store.postgres.transaction import Statement, Transaction
-from liquidation.store.records import claim_from, verdict_from
+from liquidation.store.records import claim_from, decision_from
 
 __all__ = [
     "COLUMNS",
     "claim_of",
     "count_active",
-    "find",
-    "found_by",
-    "history",
     "known_from",
     "known_requests",
     "page",
+    "record",
 ]
 
 # The server's clock is read with the claim: by it a lease has run out, or has not.
@@ -32,11 +31,15 @@ _KNOWN: Final = f"""
     SELECT {COLUMNS}, claim.decision FROM claim
     WHERE claim.request_id = ANY (ARRAY(SELECT asked.request_id FROM asked))
 """
-_HISTORY: Final = """
-    SELECT change, time, expire_time, reason, forced FROM claim_event
-    WHERE fencing_token = (SELECT fencing_token FROM claim WHERE claim_id = %(claim_id)s)
-    ORDER BY event_id
-"""
+# One statement, and so one moment: each column of the claim's events is an array.
+_EVENTS: Final = ", ".join(
+    f"""
+    ARRAY(SELECT event.{column} FROM claim_event AS event
+          WHERE event.fencing_token = claim.fencing_token ORDER BY event.event_id)
+    """
+    for column in ("change", "time", "expire_time", "reason", "forced")
+)
+_RECORD: Final = f"SELECT {COLUMNS}, {_EVENTS} FROM claim WHERE {{key}} = %(value)s"
 _COUNT_ACTIVE: Final = """
     SELECT count(*) FROM claim WHERE state = 'ACTIVE' AND expire_time > clock_timestamp()
 """
@@ -71,28 +74,24 @@ def known_requests(asked: Mapping[str, Any]) -> Statement:
 def known_from(row: Sequence[Any]) -> BeginResult:
     """What a row of `known_requests` says."""
     claim = claim_of(row)
-    decision_id, verdict = verdict_from(row[-1], claim)
-    return BeginResult(claim, verdict, decision_id, known=True)
+    decision_id, decision = decision_from(row[-1], claim)
+    return BeginResult(claim, decision, decision_id, known=True)
 
 
-def found_by(key: str, value: str) -> Statement:
-    """The claim whose `key`, claim_id or request_id, is `value`."""
-    return f"SELECT {COLUMNS} FROM claim WHERE {key} = %(value)s", {"value": value}
-
-
-async def find(transaction: Transaction, key: str, value: str) -> Claim | None:
-    """A claim by one of its ids; see `Store.claim`."""
-    (rows,) = await transaction.ask(found_by(key, value), commit=True)
-    return claim_of(rows[0]) if rows else None
-
-
-async def history(transaction: Transaction, claim_id: str) -> list[ClaimEvent]:
-    """Everything that happened to a claim, oldest first."""
-    (rows,) = await transaction.ask((_HISTORY, {"claim_id": claim_id}), commit=True)
-    return [
-        ClaimEvent(change, microseconds(time), microseconds(expire), reason, forced)
-        for change, time, expire, reason, forced in rows
-    ]
+async def record(transaction: Transaction, key: str, value: str) -> ClaimRecord | None:
+    """A claim by one of its ids, with its history; see `Store.claim`."""
+    (rows,) = await transaction.ask((_RECORD.format(key=key), {"value": value}), commit=True)
+    if not rows:
+        return None
+    (row,) = rows
+    events = zip(*row[-5:], strict=True)
+    return ClaimRecord(
+        claim_of(row),
+        [
+            ClaimEvent(change, microseconds(time), microseconds(expire), reason, forced)
+            for change, time, expire, reason, forced in events
+        ],
+    )
 
 
 async def page(
@@ -108,10 +107,11 @@ async def page(
         conditions.append(_IN_STATE[wanted.state])
     if below is not None:
         conditions.append("fencing_token < %(below)s")
-    statement = f"""
-        SELECT {COLUMNS} FROM claim WHERE {" AND ".join(conditions)}
+    found = f"""
+        SELECT * FROM claim WHERE {" AND ".join(conditions)}
         ORDER BY fencing_token DESC LIMIT %(size)s
     """
+    statement = bounded(found, COLUMNS, ("terms", "positions"), "claim", "fencing_token DESC")
     parameters = {
         "account_id": wanted.account_id,
         "liquidation_id": wanted.liquidation_id,
@@ -120,7 +120,7 @@ async def page(
     }
     (rows,) = await transaction.ask((statement, parameters), commit=True)
     claims = [claim_of(row) for row in rows[:size]]
-    return ClaimPage(claims, claims[-1].fencing_token if len(rows) > size else None)
+    return ClaimPage(claims, claims[-1].fencing_token if is_cut(rows, claims) else None)
 
 
 async def count_active(transaction: Transaction) -> int:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
+from orjson import Fragment
+
 from liquidation.rules.model import Liquidation
 from liquidation.rules.record import liquidation_from_record
 from liquidation.store.base import (
@@ -14,6 +16,7 @@ from liquidation.store.base import (
     PutResult,
     StateQuery,
 )
+from liquidation.store.postgres.pages import bounded, is_cut
 from liquidation.store.postgres.states import ASKED, about, active_claim, lock_accounts, written
 from liquidation.store.postgres.transaction import Rows, Statement, Transaction
 from liquidation.store.records import liquidation_text
@@ -29,7 +32,7 @@ _STORED: Final = f"""
 """
 _ROWS: Final = """
     jsonb_to_recordset(%(rows)s::jsonb) AS sent (
-        liquidation_id bigint, account_id text, revision bigint, snapshot text, request_id text
+        liquidation_id bigint, account_id text, revision bigint, snapshot jsonb, request_id text
     )
 """
 # A request that got its claim before stores nothing again.
@@ -38,7 +41,7 @@ _UNUSED: Final = """
 """
 _STORE: Final = f"""
     INSERT INTO liquidation AS stored (liquidation_id, account_id, revision, snapshot, open_time)
-    SELECT liquidation_id, account_id, revision, snapshot::jsonb, clock_timestamp() FROM {_ROWS}
+    SELECT liquidation_id, account_id, revision, snapshot, clock_timestamp() FROM {_ROWS}
     WHERE {_UNUSED}
     ORDER BY liquidation_id
     ON CONFLICT (liquidation_id) DO UPDATE
@@ -52,7 +55,7 @@ _GET: Final = """
     WHERE liquidation_id = %(liquidation_id)s AND close_time IS NULL
 """
 _PAGE: Final = """
-    SELECT snapshot FROM liquidation
+    SELECT liquidation_id, snapshot FROM liquidation
     WHERE close_time IS NULL AND liquidation_id > %(after)s {of_account}
     ORDER BY liquidation_id LIMIT %(size)s
 """
@@ -173,9 +176,16 @@ async def page(transaction: Transaction, account_id: str, after: int, size: int)
     """Open liquidations by id; see `Store.page`."""
     of_account = "AND account_id = %(account_id)s" if account_id else ""
     parameters = {"account_id": account_id, "after": after, "size": size + 1}
-    (rows,) = await transaction.ask((_PAGE.format(of_account=of_account), parameters), commit=True)
-    found = [liquidation_from_record(snapshot) for (snapshot,) in rows[:size]]
-    return Page(found, found[-1].liquidation_id if len(rows) > size else None)
+    statement = bounded(
+        _PAGE.format(of_account=of_account),
+        "snapshot",
+        ("snapshot",),
+        "liquidation",
+        "liquidation_id",
+    )
+    (rows,) = await transaction.ask((statement, parameters), commit=True)
+    found = [liquidation_from_record(snapshot) for snapshot, _ in rows[:size]]
+    return Page(found, found[-1].liquidation_id if is_cut(rows, found) else None)
 
 
 async def close(transaction: Transaction, liquidation_id: int) -> Liquidation | None:
@@ -197,5 +207,5 @@ def _row(liquidation: Liquidation, request_id: str | None) -> dict[str, Any]:
         "liquidation_id": liquidation.liquidation_id,
         "account_id": liquidation.account_id,
         "revision": liquidation.revision,
-        "snapshot": liquidation_text(liquidation),
+        "snapshot": Fragment(liquidation_text(liquidation)),
     }

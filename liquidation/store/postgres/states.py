@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from liquidation.rules.leases import lease_left_s
-from liquidation.rules.model import ActiveClaim, StoredState
+from liquidation.rules.model import ActiveClaim, Liquidation, StoredState
 from liquidation.rules.record import liquidation_from_record
 from liquidation.store.base import StateQuery
 from liquidation.store.postgres.transaction import Statement, Transaction
@@ -129,11 +129,13 @@ def states(asked: Mapping[str, Any]) -> Statement:
     return _STANDINGS, asked
 
 
-def state_from(row: Sequence[Any]) -> StoredState:
-    """What a row of `states` says."""
+def state_from(row: Sequence[Any], fresh: Liquidation | None = None) -> StoredState:
+    """What a row of `states` says. `fresh` is its snapshot, if it was stored just now."""
     _, closed, snapshot, liquidator_in_liquidation, claim_id, expire, now, completed = row
     active = None if claim_id is None else active_claim(claim_id, expire, now)
-    liquidation = None if snapshot is None else liquidation_from_record(snapshot)
+    liquidation = fresh
+    if liquidation is None and snapshot is not None:
+        liquidation = liquidation_from_record(snapshot)
     return StoredState(liquidation, closed, liquidator_in_liquidation, active, completed)
 
 

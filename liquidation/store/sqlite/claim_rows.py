@@ -8,21 +8,22 @@ import orjson
 
 from liquidation.rules.leases import lease_left_s
 from liquidation.rules.model import ActiveClaim, Claim, ClaimEvent, ClaimState
-from liquidation.store.base import BeginResult, ClaimFilter, ClaimPage
-from liquidation.store.records import claim_from, verdict_from
+from liquidation.store.base import BeginResult, ClaimFilter, ClaimPage, ClaimRecord
+from liquidation.store.records import claim_from, decision_from
 from liquidation.store.sqlite.clock import StoreClock
+from liquidation.store.sqlite.pages import page_of
 
 __all__ = [
     "COLUMNS",
-    "active_claim",
+    "Moment",
     "active_claim_on",
     "claim_of",
     "count_active",
     "find",
-    "history",
     "known",
     "now",
     "page",
+    "record",
 ]
 
 COLUMNS: Final = """
@@ -31,37 +32,25 @@ COLUMNS: Final = """
 """
 _LEASE: Final = """
     SELECT claim_id, lease_end_us FROM claim
-    WHERE state = 'ACTIVE' AND lease_end_us > :lease_now
+    WHERE liquidation_id = :liquidation_id AND state = 'ACTIVE' AND lease_end_us > :lease_now
 """
 
+# The parameters that every statement on claims has.
+Moment = dict[str, Any]
 
-def now(clock: StoreClock) -> dict[str, Any]:
-    """The parameters that every statement on claims has: one reading of the store's clock."""
+
+def now(clock: StoreClock) -> Moment:
+    """One reading of the store's clock."""
     return {"boot": clock.boot_id, "lease_now": clock.lease_us(), "wall": clock.wall_us()}
-
-
-def active_claim(
-    connection: sqlite3.Connection, account_id: str, clock: StoreClock
-) -> ActiveClaim | None:
-    """The claim that holds the account's slot now."""
-    return _active(connection, "account_id", account_id, clock)
 
 
 def active_claim_on(
     connection: sqlite3.Connection, liquidation_id: int, clock: StoreClock
 ) -> ActiveClaim | None:
     """An active claim on a liquidation."""
-    return _active(connection, "liquidation_id", liquidation_id, clock)
-
-
-def _active(
-    connection: sqlite3.Connection, key: str, value: str | int, clock: StoreClock
-) -> ActiveClaim | None:
-    parameters = now(clock) | {"value": value}
-    row = connection.execute(f"{_LEASE} AND {key} = :value", parameters).fetchone()
-    return (
-        None if row is None else ActiveClaim(row[0], lease_left_s(row[1], parameters["lease_now"]))
-    )
+    moment = now(clock)
+    row = connection.execute(_LEASE, moment | {"liquidation_id": liquidation_id}).fetchone()
+    return None if row is None else ActiveClaim(row[0], lease_left_s(row[1], moment["lease_now"]))
 
 
 def known(connection: sqlite3.Connection, request_id: str, clock: StoreClock) -> BeginResult | None:
@@ -73,8 +62,8 @@ def known(connection: sqlite3.Connection, request_id: str, clock: StoreClock) ->
     if row is None:
         return None
     claim = claim_of(row, clock)
-    decision_id, verdict = verdict_from(orjson.loads(row[-1]), claim)
-    return BeginResult(claim, verdict, decision_id, known=True)
+    decision_id, decision = decision_from(orjson.loads(row[-1]), claim)
+    return BeginResult(claim, decision, decision_id, known=True)
 
 
 def find(connection: sqlite3.Connection, key: str, value: str, clock: StoreClock) -> Claim | None:
@@ -86,20 +75,27 @@ def find(connection: sqlite3.Connection, key: str, value: str, clock: StoreClock
     return None if row is None else claim_of(row, clock)
 
 
-def history(connection: sqlite3.Connection, claim_id: str) -> list[ClaimEvent]:
-    """Everything that happened to a claim, oldest first."""
+def record(
+    connection: sqlite3.Connection, key: str, value: str, clock: StoreClock
+) -> ClaimRecord | None:
+    """As `find`, with everything that happened to the claim; in a transaction of the caller."""
+    claim = find(connection, key, value, clock)
+    if claim is None:
+        return None
     rows = connection.execute(
         """
         SELECT change, time_us, expire_us, reason, forced FROM claim_event
-        WHERE fencing_token = (SELECT fencing_token FROM claim WHERE claim_id = ?)
-        ORDER BY event_id
+        WHERE fencing_token = ? ORDER BY event_id
         """,
-        (claim_id,),
+        (claim.fencing_token,),
     )
-    return [
-        ClaimEvent(change, time_us, expire_us, reason, bool(forced))
-        for change, time_us, expire_us, reason, forced in rows
-    ]
+    return ClaimRecord(
+        claim,
+        [
+            ClaimEvent(change, time_us, expire_us, reason, bool(forced))
+            for change, time_us, expire_us, reason, forced in rows
+        ],
+    )
 
 
 def page(
@@ -118,9 +114,10 @@ def page(
     rows = connection.execute(
         f"SELECT {COLUMNS} FROM claim {where} ORDER BY fencing_token DESC LIMIT :size",
         parameters | {"size": size + 1},
-    ).fetchall()
-    claims = [claim_of(row, clock) for row in rows[:size]]
-    return ClaimPage(claims, claims[-1].fencing_token if len(rows) > size else None)
+    )
+    kept, more = page_of(rows, size, lambda row: row[4:6])
+    claims = [claim_of(row, clock) for row in kept]
+    return ClaimPage(claims, claims[-1].fencing_token if more else None)
 
 
 def count_active(connection: sqlite3.Connection, clock: StoreClock) -> int:

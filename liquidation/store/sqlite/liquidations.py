@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -12,22 +12,22 @@ from liquidation.store.base import AccountMismatchError, ClaimActiveError, Page,
 from liquidation.store.records import liquidation_text
 from liquidation.store.sqlite.claim_rows import active_claim_on
 from liquidation.store.sqlite.clock import StoreClock
+from liquidation.store.sqlite.pages import page_of
 
-__all__ = ["close", "get", "liquidation_of", "page", "put"]
+__all__ = ["close", "get", "liquidation_of", "open_new", "page", "probe", "put", "refresh"]
 
 _OPEN: Final = """
     INSERT INTO liquidation (liquidation_id, account_id, revision, snapshot, opened_us)
-    VALUES (:liquidation_id, :account_id, :revision, :snapshot, :now)
+    VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (liquidation_id) DO NOTHING
 """
 _REFRESH: Final = """
-    UPDATE liquidation SET revision = :revision, snapshot = :snapshot
-    WHERE liquidation_id = :liquidation_id AND account_id = :account_id
-      AND closed_us IS NULL AND revision < :revision
+    UPDATE liquidation SET revision = ?, snapshot = ?
+    WHERE liquidation_id = ? AND account_id = ? AND closed_us IS NULL AND revision < ?
 """
 _STORED: Final = """
     SELECT account_id, snapshot, closed_us IS NOT NULL FROM liquidation
-    WHERE liquidation_id = :liquidation_id
+    WHERE liquidation_id = ?
 """
 _GET: Final = "SELECT snapshot FROM liquidation WHERE liquidation_id = ? AND closed_us IS NULL"
 _PAGE: Final = """
@@ -51,9 +51,7 @@ def put(
     connection: sqlite3.Connection, liquidations: Sequence[Liquidation], now_us: int
 ) -> list[PutResult]:
     """Opens or refreshes liquidations; see `Store.put`."""
-    return [
-        _put(connection, index, _row(each, now_us), each) for index, each in enumerate(liquidations)
-    ]
+    return [_put(connection, index, each, now_us) for index, each in enumerate(liquidations)]
 
 
 def get(connection: sqlite3.Connection, liquidation_id: int) -> Liquidation | None:
@@ -67,9 +65,15 @@ def page(connection: sqlite3.Connection, account_id: str, after: int, size: int)
     rows = connection.execute(
         _PAGE_OF_ACCOUNT if account_id else _PAGE,
         {"account_id": account_id, "after": after, "size": size + 1},
-    ).fetchall()
-    found = [liquidation_of(snapshot) for (snapshot,) in rows[:size]]
-    return Page(found, found[-1].liquidation_id if len(rows) > size else None)
+    )
+    texts, more = page_of(rows, size, lambda row: row)
+    found = [liquidation_of(text) for (text,) in texts]
+    return Page(found, found[-1].liquidation_id if more else None)
+
+
+def probe(connection: sqlite3.Connection) -> None:
+    """Returns if the table can be read."""
+    connection.execute("SELECT count(*) FROM liquidation WHERE liquidation_id = 0")
 
 
 def close(
@@ -84,27 +88,41 @@ def close(
     return None if row is None else liquidation_of(row[0])
 
 
-def _row(liquidation: Liquidation, now_us: int) -> dict[str, Any]:
-    return {
-        "liquidation_id": liquidation.liquidation_id,
-        "account_id": liquidation.account_id,
-        "revision": liquidation.revision,
-        "snapshot": liquidation_text(liquidation),
-        "now": now_us,
-    }
-
-
-def _put(
-    connection: sqlite3.Connection, index: int, row: dict[str, Any], sent: Liquidation
-) -> PutResult:
-    if connection.execute(_OPEN, row).rowcount == 1:
-        return PutResult(sent, applied=True, opened=True)
-    if connection.execute(_REFRESH, row).rowcount == 1:
-        return PutResult(sent, applied=True)
-    account_id, snapshot, closed = connection.execute(_STORED, row).fetchone()
-    if account_id != row["account_id"]:
+def _put(connection: sqlite3.Connection, index: int, sent: Liquidation, now_us: int) -> PutResult:
+    if (opened := open_new(connection, sent, now_us)) is not None:
+        return opened
+    if (refreshed := refresh(connection, sent)) is not None:
+        return refreshed
+    account_id, snapshot, closed = connection.execute(_STORED, (sent.liquidation_id,)).fetchone()
+    if account_id != sent.account_id:
         raise AccountMismatchError(index)
     return PutResult(liquidation_of(snapshot), applied=False, closed=bool(closed))
+
+
+def open_new(connection: sqlite3.Connection, sent: Liquidation, now_us: int) -> PutResult | None:
+    """Stores a liquidation; None if it is there already."""
+    row = (
+        sent.liquidation_id,
+        sent.account_id,
+        sent.revision,
+        liquidation_text(sent),
+        now_us,
+    )
+    opened = connection.execute(_OPEN, row).rowcount == 1
+    return PutResult(sent, applied=True, opened=True) if opened else None
+
+
+def refresh(connection: sqlite3.Connection, sent: Liquidation) -> PutResult | None:
+    """Stores a snapshot of an open liquidation; None if it is not newer or another account's."""
+    row = (
+        sent.revision,
+        liquidation_text(sent),
+        sent.liquidation_id,
+        sent.account_id,
+        sent.revision,
+    )
+    refreshed = connection.execute(_REFRESH, row).rowcount == 1
+    return PutResult(sent, applied=True) if refreshed else None
 
 
 def liquidation_of(snapshot: str) -> Liquidation:

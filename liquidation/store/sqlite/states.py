@@ -2,19 +2,21 @@
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 from liquidation.rules.leases import lease_left_s
 from liquidation.rules.model import ActiveClaim, Liquidation, StoredState
-from liquidation.store.base import StateQuery
+from liquidation.store.base import BeginResult, StateQuery
+from liquidation.store.sqlite.claim_rows import known
 from liquidation.store.sqlite.clock import StoreClock
 from liquidation.store.sqlite.liquidations import liquidation_of
+from liquidation.store.sqlite.wal_index import Header, is_settled
 
-__all__ = ["StateCache", "first_look", "unclaimed"]
+__all__ = ["Found", "StateCache", "StateRow", "look_up", "read_states"]
 
-_STANDING: Final = """
-    SELECT found.closed_us IS NOT NULL, found.snapshot,
+_STATE: Final = """
+    SELECT found.snapshot, found.account_id, found.revision, found.closed_us IS NOT NULL,
            EXISTS (SELECT 1 FROM liquidation AS own
                    WHERE own.account_id = :liquidator_id AND own.closed_us IS NULL),
            active.claim_id, active.lease_end_us, settled.revision,
@@ -29,92 +31,105 @@ _STANDING: Final = """
 _MOST_POSITIONS: Final = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What the file says about a request, from the moment it was asked until it changes.
+class StateRow(NamedTuple):
+    """What the file says about a request. Of a liquidation that is not known all is None.
 
     `answered` tells whether a claim was granted to the request_id that was asked for.
     """
 
-    unclaimed: StoredState
+    snapshot: str | None
+    account_id: str | None
+    revision: int | None
+    closed: int
+    liquidator_in_liquidation: int
     claim_id: str | None
-    lease_end_us: int
-    answered: bool
+    lease_end_us: int | None
+    last_completed_revision: int | None
+    answered: int
+
+    def active_claim(self, lease_now: int) -> ActiveClaim | None:
+        """The claim that holds the account's slot."""
+        if self.claim_id is None or self.lease_end_us is None or self.lease_end_us <= lease_now:
+            return None
+        return ActiveClaim(self.claim_id, lease_left_s(self.lease_end_us, lease_now))
+
+
+def look_up(
+    connection: sqlite3.Connection, query: StateQuery, request_id: str | None, lease_now: int
+) -> StateRow:
+    """What the file says about a request: one statement, and so one moment."""
+    parameters = {
+        "liquidation_id": query.liquidation_id,
+        "liquidator_id": query.liquidator_id,
+        "account_id": query.account_id or None,
+        "request_id": request_id,
+        "lease_now": lease_now,
+    }
+    return StateRow._make(connection.execute(_STATE, parameters).fetchone())
+
+
+def read_states(
+    connection: sqlite3.Connection, queries: Sequence[StateQuery], clock: StoreClock
+) -> list[StoredState]:
+    """The states as they are now, in a transaction of the caller."""
+    lease_now = clock.lease_us()
+    states = []
+    for query in queries:
+        row = look_up(connection, query, None, lease_now)
+        liquidation = None if row.snapshot is None else liquidation_of(row.snapshot)
+        states.append(Found(row, liquidation).at(lease_now))
+    return states
+
+
+class Found:
+    """What was found about a request, from the moment it was asked until the file changes.
+
+    `liquidation` is the snapshot in `row`; `unclaimed` the state but for a claim in process.
+    """
+
+    __slots__ = ("row", "unclaimed")
+
+    def __init__(self, row: StateRow, liquidation: Liquidation | None) -> None:
+        self.row = row
+        self.unclaimed = StoredState(
+            liquidation,
+            bool(row.closed),
+            bool(row.liquidator_in_liquidation),
+            None,
+            row.last_completed_revision,
+        )
 
     def at(self, lease_now: int) -> StoredState:
         """The state at a moment of the clock that leases count on."""
-        if self.claim_id is None or self.lease_end_us <= lease_now:
-            return self.unclaimed
-        left_s = lease_left_s(self.lease_end_us, lease_now)
-        return replace(self.unclaimed, active_claim=ActiveClaim(self.claim_id, left_s))
-
-
-def unclaimed(
-    connection: sqlite3.Connection,
-    query: StateQuery,
-    clock: StoreClock,
-    fresh: Liquidation | None = None,
-) -> StoredState:
-    """What is known about a request but for the claim in process, in a transaction of the caller.
-
-    `fresh` is the snapshot that this transaction has just stored, which need not be read again.
-    """
-    return _ask(connection, query, clock.lease_us(), fresh).unclaimed
-
-
-def first_look(
-    connection: sqlite3.Connection, query: StateQuery, request_id: str, clock: StoreClock
-) -> StoredState | None:
-    """What is known about a claim that is to begin; None where its request_id has one already.
-
-    One statement, and so one moment: a transaction around two of them would take half as much
-    again of the event loop's time.
-    """
-    lease_now = clock.lease_us()
-    known = _ask(connection, query, lease_now, request_id=request_id)
-    return None if known.answered else known.at(lease_now)
-
-
-def _ask(
-    connection: sqlite3.Connection,
-    query: StateQuery,
-    lease_now: int,
-    fresh: Liquidation | None = None,
-    request_id: str | None = None,
-) -> _Known:
-    closed, snapshot, liquidator_in_liquidation, claim_id, lease_end_us, completed, answered = (
-        connection.execute(
-            _STANDING,
-            {
-                "liquidation_id": query.liquidation_id,
-                "liquidator_id": query.liquidator_id,
-                "account_id": query.account_id or None,
-                "lease_now": lease_now,
-                "request_id": request_id,
-            },
-        ).fetchone()
-    )
-    if fresh is None and snapshot is not None:
-        fresh = liquidation_of(snapshot)
-    unclaimed = StoredState(fresh, bool(closed), bool(liquidator_in_liquidation), None, completed)
-    return _Known(unclaimed, claim_id, lease_end_us or 0, bool(answered))
+        active = self.row.active_claim(lease_now)
+        return self.unclaimed if active is None else replace(self.unclaimed, active_claim=active)
 
 
 class StateCache:
-    """Answers from memory while nobody commits to the file, in a sixth of the time of a look-up.
+    """Answers from memory while nobody commits to the file; for one thread.
 
-    Whether anybody has, of this process or another, SQLite tells of a connection that reads:
-    `data_version` changes with every commit of any other. Only time goes on without one, so a claim
-    is kept with the end of its lease.
+    Whether anybody has, of this process or another, the header of the WAL index tells, or SQLite of
+    a connection that reads: its `data_version` changes with every commit of any other. Only time
+    goes on without one, so a claim is kept with the end of its lease.
     """
 
-    def __init__(self, connection: sqlite3.Connection, clock: StoreClock) -> None:
-        """`connection` must not write, and is in autocommit mode."""
+    def __init__(
+        self, connection: sqlite3.Connection, clock: StoreClock, header: Header | None = None
+    ) -> None:
+        """`connection` must not write, and is in autocommit mode.
+
+        SQLite is asked for its version each time if there is no `header`: 10 µs in place of 0.1,
+        and another thread may take the interpreter meanwhile.
+        """
         self._connection = connection
         self._clock = clock
+        self._header = header
+        self._seen = b""
         self._version = -1
-        self._known: dict[StateQuery, _Known] = {}
-        self._positions = 0
+        self._found: dict[StateQuery, Found] = {}
+        # What is stored is written anew with each revision: it outlives commits about others.
+        self._snapshots: dict[int, tuple[str, Liquidation]] = {}
+        self._size = 0
 
     def of(self, queries: Sequence[StateQuery]) -> list[StoredState]:
         """The states, all as they were at one moment.
@@ -122,15 +137,47 @@ class StateCache:
         Raises:
             sqlite3.Error: the file cannot be read.
         """
-        self._forget_if_changed()
-        found = [self._known.get(query) for query in queries]
+        if self._header is None or self._header.raw != self._seen:
+            self._forget_if_changed()
+        if len(queries) == 1:
+            only = self._found.get(queries[0])
+            if only is not None and only.row.claim_id is None:
+                return [only.unclaimed]
+        found = [each for each in map(self._found.get, queries) if each is not None]
         lease_now = self._clock.lease_us()
-        known = [each for each in found if each is not None]
-        if len(known) < len(queries):
-            known = self._read(queries, lease_now)
-        return [each.at(lease_now) for each in known]
+        if len(found) < len(queries):
+            found = self._read(queries, lease_now)
+        return [
+            # Nearly none is claimed: half the time of a batch.
+            each.unclaimed if each.row.claim_id is None else each.at(lease_now)
+            for each in found
+        ]
 
-    def _read(self, queries: Sequence[StateQuery], lease_now: int) -> list[_Known]:
+    def first_look(self, query: StateQuery, request_id: str, lease_now: int) -> Found:
+        """What is known about a claim that is to begin.
+
+        One statement, and so one moment: a transaction around two of them would take half as much
+        again of the caller's time.
+
+        Raises:
+            sqlite3.Error: the file cannot be read.
+        """
+        return self._parsed(look_up(self._connection, query, request_id, lease_now), query)
+
+    def known(self, request_id: str) -> BeginResult | None:
+        """What a request_id got before; None if it is new.
+
+        Raises:
+            sqlite3.Error: the file cannot be read.
+        """
+        return known(self._connection, request_id, self._clock)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._header = None
+        self._connection.close()
+
+    def _read(self, queries: Sequence[StateQuery], lease_now: int) -> list[Found]:
         self._connection.execute("BEGIN")
         try:
             # Within the transaction, it is the version of all that is read in it.
@@ -139,24 +186,47 @@ class StateCache:
         finally:
             self._connection.execute("COMMIT")
 
-    def _look_up(self, query: StateQuery, lease_now: int) -> _Known:
-        known = self._known.get(query)
-        if known is None:
-            known = _ask(self._connection, query, lease_now)
-            stored = known.unclaimed.liquidation
-            size = 1 if stored is None else 1 + len(stored.positions)
-            if self._positions + size > _MOST_POSITIONS:
-                self._forget()
-            self._positions += size
-            self._known[query] = known
-        return known
+    def _look_up(self, query: StateQuery, lease_now: int) -> Found:
+        found = self._found.get(query)
+        if found is None:
+            found = self._parsed(look_up(self._connection, query, None, lease_now), query)
+            self._make_room(1)
+            self._found[query] = found
+        return found
+
+    def _parsed(self, row: StateRow, query: StateQuery) -> Found:
+        if row.snapshot is None:
+            return Found(row, None)
+        kept = self._snapshots.get(query.liquidation_id)
+        if kept is not None and kept[0] == row.snapshot:
+            return Found(row, kept[1])
+        if kept is not None:
+            del self._snapshots[query.liquidation_id]
+            self._size -= len(kept[1].positions)
+        liquidation = liquidation_of(row.snapshot)
+        self._make_room(len(liquidation.positions))
+        self._snapshots[query.liquidation_id] = (row.snapshot, liquidation)
+        return Found(row, liquidation)
+
+    def _make_room(self, size: int) -> None:
+        if self._size + size > _MOST_POSITIONS:
+            self._found.clear()
+            self._snapshots.clear()
+            self._size = 0
+        self._size += size
 
     def _forget_if_changed(self) -> None:
+        """Forgets what is out of date. In a transaction, the version is that of all its reads."""
+        header = self._header
+        before = b"" if header is None else header.raw
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        # If it stayed the same meanwhile, it is the header of what SQLite has seen.
+        stayed = header is not None and header.raw == before
         if version != self._version:
-            self._forget()
+            if stayed and before == self._seen:
+                # SQLite knows of a commit that the header does not show: it is not to be believed.
+                self._header = None
+            self._size -= len(self._found)
+            self._found.clear()
             self._version = version
-
-    def _forget(self) -> None:
-        self._known.clear()
-        self._positions = 0
+        self._seen = before if stayed and is_settled(before) else b""

@@ -1,25 +1,18 @@
 """The embedded store: one SQLite file in WAL mode, every commit synced to disk.
 
-Reads run on the caller's event loop: in WAL mode a reader waits for no writer, and a look-up by
-key takes some ten microseconds, less than a hop to another thread. Writes run on the one thread of
+In WAL mode a reader waits for no writer. What a request needs to be decided is answered from
+memory, or by a look-up of some ten microseconds, on the thread that asks; other reads have
+connections of their own, so that none of them is waited for there. Writes run on the one thread of
 `GroupCommit`.
 """
 
-import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from liquidation.rules.model import (
-    Claim,
-    ClaimEvent,
-    ClaimState,
-    Decision,
-    Liquidation,
-    StoredState,
-)
+from liquidation.rules.model import Claim, ClaimState, Decision, Liquidation, StoredState
 from liquidation.store.base import (
     TIMEOUT_S,
     BeginRequest,
@@ -27,30 +20,38 @@ from liquidation.store.base import (
     ChangeResult,
     ClaimFilter,
     ClaimPage,
+    ClaimRecord,
     CommitObserver,
+    Done,
     Page,
     PutResult,
     StateQuery,
     StoreUnavailableError,
 )
+from liquidation.store.callbacks import Fault, Late
 from liquidation.store.records import is_news
 from liquidation.store.sqlite import claim_rows, claims
 from liquidation.store.sqlite import liquidations as liquidation_rows
 from liquidation.store.sqlite.clock import StoreClock
-from liquidation.store.sqlite.group_commit import MAX_GROUP, FileLock, GroupCommit, Job
+from liquidation.store.sqlite.connections import Reader, cannot_read, connect, connect_to_read
+from liquidation.store.sqlite.file_lock import FileLock
+from liquidation.store.sqlite.group_commit import MAX_GROUP, GroupCommit
 from liquidation.store.sqlite.schema import migrate
-from liquidation.store.sqlite.states import StateCache, first_look
+from liquidation.store.sqlite.states import Found, StateCache, read_states
+from liquidation.store.sqlite.wal_index import find_header
 
 __all__ = ["SqliteStore"]
 
-# How long one process waits for another's lock on the file, in seconds.
-_BUSY_S: Final = 1.0
 # How long closing waits for writes under way, in seconds.
 _CLOSE_S: Final = 10.0
 
 
 class SqliteStore:
-    """A `Store` in one SQLite file, created on first use."""
+    """A `Store` in one SQLite file, created on first use.
+
+    `states` and `begin` are for one thread, the one that answers; all else may be asked by others
+    at the same time.
+    """
 
     def __init__(
         self,
@@ -59,178 +60,158 @@ class SqliteStore:
         group: int = MAX_GROUP,
         committed: CommitObserver = lambda *_: None,
         timeout_s: float = TIMEOUT_S,
+        on_fault: Fault = lambda _: None,
+        late: Late | None = None,
     ) -> None:
         """Opens the file at `path`. At most `group` writes share a commit, told to `committed`.
 
-        A caller waits for a write for `timeout_s`, and is then told that there was no answer.
+        A caller waits for a write for `timeout_s`, and is then told that there was no answer; what
+        is committed after that is told to `late`. `on_fault` is told what callbacks raise.
 
         Raises:
             StoreUnavailableError: the file cannot be opened or written.
             SchemaError: it was written by a newer version of this service.
         """
         self._clock = clock
-        self._timeout_s = timeout_s
         with ExitStack() as opened:
             try:
-                turnstile = FileLock(path)
-                opened.callback(turnstile.close)
+                file_lock = FileLock(path)
+                opened.callback(file_lock.close)
                 # SQLite does not wait for others who turn a new file to WAL at the same time.
-                with turnstile.passed():
-                    writing = opened.enter_context(closing(_connect(path)))
+                with file_lock.held():
+                    writing = opened.enter_context(closing(connect(path)))
                     migrate(writing)
                     claims.rebase_leases(writing, clock)
-                    self._reading = opened.enter_context(closing(_connect(path)))
-                    self._reading.execute("PRAGMA query_only = ON")
+                    answering, serving, watching = [
+                        opened.enter_context(closing(connect_to_read(path))) for _ in range(3)
+                    ]
+                    header = find_header(path)
             except (sqlite3.Error, OSError) as error:
                 told = f"cannot open the SQLite file {path}: {error}"
                 raise StoreUnavailableError(told) from error
             # All is open, and stays so.
             opened.pop_all()
-        self._states = StateCache(self._reading, clock)
-        self._writer = GroupCommit(writing, turnstile, group, committed)
+        self._states = StateCache(answering, clock, header)
+        self._serving = Reader(serving)
+        # Whoever looks after the process is not to be waited for by calls, nor the other way round.
+        self._watching = Reader(watching)
+        self._writer = GroupCommit(writing, file_lock, group, committed, timeout_s, on_fault, late)
 
-    async def states(self, queries: Sequence[StateQuery]) -> list[StoredState]:
+    def states(self, queries: Sequence[StateQuery]) -> list[StoredState] | None:
         try:
             return self._states.of(queries)
         except sqlite3.Error as error:
-            raise _cannot_read(error) from error
+            raise cannot_read(error) from error
 
-    async def put(self, liquidations: Sequence[Liquidation]) -> list[PutResult]:
-        results: list[PutResult] = await self._write(
-            lambda connection: liquidation_rows.put(connection, liquidations, self._clock.wall_us())
+    def read_states(self, queries: Sequence[StateQuery], done: Done[list[StoredState]]) -> None:
+        self._serving.read(lambda reading: read_states(reading, queries, self._clock), done)
+
+    def put(self, liquidations: Sequence[Liquidation], done: Done[list[PutResult]]) -> None:
+        self._writer.submit(
+            lambda writing: liquidation_rows.put(writing, liquidations, self._clock.wall_us()), done
         )
-        return results
 
-    async def get(self, liquidation_id: int) -> Liquidation | None:
-        with self._one_moment() as connection:
-            return liquidation_rows.get(connection, liquidation_id)
+    def get(self, liquidation_id: int, done: Done[Liquidation | None]) -> None:
+        self._serving.read(lambda reading: liquidation_rows.get(reading, liquidation_id), done)
 
-    async def page(self, account_id: str, after: int, size: int) -> Page:
-        with self._one_moment() as connection:
-            return liquidation_rows.page(connection, account_id, after, size)
-
-    async def close_liquidation(self, liquidation_id: int) -> Liquidation | None:
-        closed: Liquidation | None = await self._write(
-            lambda connection: liquidation_rows.close(connection, liquidation_id, self._clock)
+    def page(self, account_id: str, after: int, size: int, done: Done[Page]) -> None:
+        self._serving.read(
+            lambda reading: liquidation_rows.page(reading, account_id, after, size), done
         )
-        return closed
 
-    async def begin(
-        self, request: BeginRequest, decide: Callable[[StoredState], Decision]
-    ) -> BeginResult:
+    def close_liquidation(self, liquidation_id: int, done: Done[Liquidation | None]) -> None:
+        self._writer.submit(
+            lambda writing: liquidation_rows.close(writing, liquidation_id, self._clock), done
+        )
+
+    def begin(
+        self,
+        request: BeginRequest,
+        decide: Callable[[StoredState], Decision],
+        done: Done[BeginResult],
+    ) -> None:
         # A refusal that brings no news needs no write. Whether the claim is granted is not told
-        # from this look, but by the transaction below.
+        # from this look, but by the transaction of the writer.
+        outcome: BeginResult | Exception | Found
+        try:
+            outcome = self._looked(request, decide)
+        except sqlite3.Error as error:
+            outcome = cannot_read(error)
+        except Exception as error:  # noqa: BLE001 - told to the one who asked
+            outcome = error
+        if not isinstance(outcome, Found):
+            done(outcome)
+            return
+        seen = outcome
+        self._writer.submit(
+            lambda writing: claims.begin(writing, request, decide, self._clock, seen), done
+        )
+
+    def _looked(
+        self, request: BeginRequest, decide: Callable[[StoredState], Decision]
+    ) -> BeginResult | Found:
+        """What needs no write; else what was found."""
         query = StateQuery.about(request.terms, request.snapshot)
-        try:
-            state = first_look(self._reading, query, request.request_id, self._clock)
-        except sqlite3.Error as error:
-            raise _cannot_read(error) from error
-        if state is None:
-            if (known := self._known(request.request_id)) is not None:
-                return known
-        elif not is_news(request.snapshot, state):
-            verdict = decide(state)
-            if not verdict.accepted:
-                return BeginResult(None, verdict, request.decision_id, state=state)
-        begun: BeginResult = await self._write(
-            lambda connection: claims.begin(connection, request, decide, self._clock)
+        lease_now = self._clock.lease_us()
+        found = self._states.first_look(query, request.request_id, lease_now)
+        if found.row.answered:
+            # It may have been purged meanwhile.
+            return self._states.known(request.request_id) or found
+        if is_news(request.snapshot, found.unclaimed):
+            return found
+        state = found.at(lease_now)
+        decision = decide(state)
+        if decision.accepted:
+            return found
+        return BeginResult(None, decision, request.decision_id, state=state)
+
+    def renew(self, claim_id: str, token: int, lease_us: int, done: Done[ChangeResult]) -> None:
+        self._writer.submit(
+            lambda writing: claims.renew(writing, claim_id, token, lease_us, self._clock), done
         )
-        return begun
 
-    def _known(self, request_id: str) -> BeginResult | None:
-        """What a request_id got before; None where that was purged meanwhile."""
-        with self._one_moment() as connection:
-            return claim_rows.known(connection, request_id, self._clock)
-
-    async def renew(self, claim_id: str, token: int, lease_us: int) -> ChangeResult:
-        changed: ChangeResult = await self._write(
-            lambda connection: claims.renew(connection, claim_id, token, lease_us, self._clock)
+    def end(
+        self,
+        claim_id: str,
+        token: int | None,
+        state: ClaimState,
+        reason: str,
+        done: Done[ChangeResult],
+    ) -> None:
+        self._writer.submit(
+            lambda writing: claims.end(writing, claim_id, token, state, reason, self._clock), done
         )
-        return changed
 
-    async def end(
-        self, claim_id: str, token: int | None, state: ClaimState, reason: str
-    ) -> ChangeResult:
-        changed: ChangeResult = await self._write(
-            lambda connection: claims.end(connection, claim_id, token, state, reason, self._clock)
-        )
-        return changed
-
-    async def claim(self, *, claim_id: str = "", request_id: str = "") -> Claim | None:
+    def claim(
+        self, *, claim_id: str = "", request_id: str = "", done: Done[ClaimRecord | None]
+    ) -> None:
         key, value = ("claim_id", claim_id) if claim_id else ("request_id", request_id)
-        with self._one_moment() as connection:
-            return claim_rows.find(connection, key, value, self._clock)
-
-    async def history(self, claim_id: str) -> list[ClaimEvent]:
-        with self._one_moment() as connection:
-            return claim_rows.history(connection, claim_id)
-
-    async def claims(self, wanted: ClaimFilter, below: int | None, size: int) -> ClaimPage:
-        with self._one_moment() as connection:
-            return claim_rows.page(connection, wanted, below, size, self._clock)
-
-    async def count_active(self) -> int:
-        with self._one_moment() as connection:
-            return claim_rows.count_active(connection, self._clock)
-
-    async def expire(self, most: int) -> tuple[Claim, ...]:
-        expired: tuple[Claim, ...] = await self._write(
-            lambda connection: claims.expire(connection, None, most, self._clock)
+        self._serving.read(
+            lambda reading: claim_rows.record(reading, key, value, self._clock), done
         )
-        return expired
 
-    async def purge(self, retention_us: int, most: int) -> int:
+    def claims(
+        self, wanted: ClaimFilter, below: int | None, size: int, done: Done[ClaimPage]
+    ) -> None:
+        self._serving.read(
+            lambda reading: claim_rows.page(reading, wanted, below, size, self._clock), done
+        )
+
+    def count_active(self, done: Done[int]) -> None:
+        self._watching.read(lambda reading: claim_rows.count_active(reading, self._clock), done)
+
+    def expire(self, most: int, done: Done[Sequence[Claim]]) -> None:
+        self._writer.submit(lambda writing: claims.expire(writing, most, self._clock), done)
+
+    def purge(self, retention_us: int, most: int, done: Done[int]) -> None:
         before = self._clock.wall_us() - retention_us
-        purged: int = await self._write(lambda connection: claims.purge(connection, before, most))
-        return purged
+        self._writer.submit(lambda writing: claims.purge(writing, before, most), done)
 
-    async def probe(self) -> None:
-        with self._one_moment() as connection:
-            connection.execute("SELECT count(*) FROM liquidation WHERE liquidation_id = 0")
+    def probe(self, done: Done[None]) -> None:
+        self._watching.read(liquidation_rows.probe, done)
 
-    async def aclose(self) -> None:
-        await asyncio.to_thread(self._writer.close, _CLOSE_S)
-        self._reading.close()
-
-    async def _write(self, job: Job) -> Any:
-        # The job goes on when the caller is gone or waits no longer: whether it is on disk is then
-        # unknown to the caller, which is what StoreUnavailableError says.
-        done = self._writer.submit(job)
-        # Where the caller is gone nobody is left to look at what became of it.
-        done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await asyncio.shield(done)
-        except TimeoutError as error:
-            raise StoreUnavailableError(f"no commit within {self._timeout_s:g} s") from error
-
-    @contextmanager
-    def _one_moment(self) -> Iterator[sqlite3.Connection]:
-        """One read transaction: all that is read in it was true at the same time."""
-        try:
-            self._reading.execute("BEGIN")
-            try:
-                yield self._reading
-            finally:
-                self._reading.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise _cannot_read(error) from error
-
-
-def _cannot_read(error: sqlite3.Error) -> StoreUnavailableError:
-    return StoreUnavailableError(f"cannot read: {error}")
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-    )
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        # NORMAL would lose the last commits when power fails; FULL syncs each of them.
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
+    def close(self) -> None:
+        self._writer.close(_CLOSE_S)
+        self._states.close()
+        self._serving.close()
+        self._watching.close()

@@ -1,0 +1,226 @@
+"""The shared store on its event loop: one PostgreSQL database for the sidecars of many hosts.
+
+Requests of one kind that are in flight together share their round trips and their commit, see
+`Batches`. All times are the server's own.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar
+
+from liquidation.rules.model import Claim, ClaimState, Decision, Liquidation, StoredState
+from liquidation.store.base import (
+    BeginRequest,
+    BeginResult,
+    ChangeResult,
+    ClaimFilter,
+    ClaimPage,
+    ClaimRecord,
+    CommitObserver,
+    Done,
+    Page,
+    PutResult,
+    StateQuery,
+)
+from liquidation.store.callbacks import Fault, Late, tell
+from liquidation.store.postgres import claim_rows, claims, liquidations, states
+from liquidation.store.postgres.batches import Batches
+from liquidation.store.postgres.begin import Begin, Slot, begin_all
+from liquidation.store.postgres.claims import Change
+from liquidation.store.postgres.database import Database
+from liquidation.store.postgres.transaction import Transaction
+
+__all__ = ["MAX_GROUP", "PostgresEngine"]
+
+_R = TypeVar("_R")
+
+# Requests that share a transaction at most, and transactions of a kind that are under way at once.
+MAX_GROUP: Final = 128
+_LANES: Final = 2
+# Reads that share one, for each write that may.
+_READS: Final = 8
+
+
+class PostgresEngine:
+    """Asks a PostgreSQL database, which may come and go while this is used.
+
+    Its methods are those of a `Store`; they are called on the thread of a running loop, and call
+    back on it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        timeout_s: float,
+        group: int = MAX_GROUP,
+        committed: CommitObserver = lambda *_: None,
+        on_fault: Fault = lambda _: None,
+        late: Late | None = None,
+    ) -> None:
+        """Uses `database`, which is open; see `PostgresStore`."""
+        self._database = database
+        self._committed = committed
+        self._on_fault = on_fault
+        self._under_way: set[asyncio.Task[None]] = set()
+
+        # A call may bring hundreds of these; a group takes in calls until it has enough of them.
+        self._states: Batches[Sequence[StateQuery], list[StoredState]] = Batches(
+            self._read_states, _READS * group, _LANES, timeout_s, len, on_fault
+        )
+        self._puts: Batches[Sequence[Liquidation], list[PutResult]] = Batches(
+            self._put, group, _LANES, timeout_s, len, on_fault, late
+        )
+        self._begins: Batches[Begin, BeginResult] = Batches(
+            self._begin, group, _LANES, timeout_s, on_fault=on_fault, late=late
+        )
+        self._changes: Batches[Change, ChangeResult] = Batches(
+            self._change, group, _LANES, timeout_s, on_fault=on_fault, late=late
+        )
+
+    def read_states(self, queries: Sequence[StateQuery], done: Done[list[StoredState]]) -> None:
+        if queries:
+            self._states.submit(queries, done)
+        else:
+            tell(done, [], self._on_fault)
+
+    def put(self, liquidations: Sequence[Liquidation], done: Done[list[PutResult]]) -> None:
+        if liquidations:
+            self._puts.submit(liquidations, done)
+        else:
+            tell(done, [], self._on_fault)
+
+    def get(self, liquidation_id: int, done: Done[Liquidation | None]) -> None:
+        self._run(lambda transaction: liquidations.get(transaction, liquidation_id), done)
+
+    def page(self, account_id: str, after: int, size: int, done: Done[Page]) -> None:
+        self._run(lambda transaction: liquidations.page(transaction, account_id, after, size), done)
+
+    def close_liquidation(self, liquidation_id: int, done: Done[Liquidation | None]) -> None:
+        # Done again, it would tell of a liquidation that is not known.
+        work = self._write(
+            lambda transaction: liquidations.close(transaction, liquidation_id),
+            repeatable=False,
+        )
+        self._start(work, done)
+
+    def begin(
+        self,
+        request: BeginRequest,
+        decide: Callable[[StoredState], Decision],
+        done: Done[BeginResult],
+    ) -> None:
+        self._begins.submit(Begin(request, decide), done)
+
+    def renew(self, claim_id: str, token: int, lease_us: int, done: Done[ChangeResult]) -> None:
+        self._changes.submit(Change(claim_id, token, lease_us), done)
+
+    def end(
+        self,
+        claim_id: str,
+        token: int | None,
+        state: ClaimState,
+        reason: str,
+        done: Done[ChangeResult],
+    ) -> None:
+        self._changes.submit(Change(claim_id, token, None, state, reason), done)
+
+    def claim(
+        self, *, claim_id: str = "", request_id: str = "", done: Done[ClaimRecord | None]
+    ) -> None:
+        key, value = ("claim_id", claim_id) if claim_id else ("request_id", request_id)
+        self._run(lambda transaction: claim_rows.record(transaction, key, value), done)
+
+    def claims(
+        self, wanted: ClaimFilter, below: int | None, size: int, done: Done[ClaimPage]
+    ) -> None:
+        self._run(lambda transaction: claim_rows.page(transaction, wanted, below, size), done)
+
+    def count_active(self, done: Done[int]) -> None:
+        self._run(claim_rows.count_active, done)
+
+    def expire(self, most: int, done: Done[Sequence[Claim]]) -> None:
+        self._start(self._write(lambda transaction: claims.expire(transaction, most)), done)
+
+    def purge(self, retention_us: int, most: int, done: Done[int]) -> None:
+        work = self._write(lambda transaction: claims.purge(transaction, retention_us, most))
+        self._start(work, done)
+
+    def probe(self, done: Done[None]) -> None:
+        self._start(self._database.probe(), done)
+
+    async def aclose(self) -> None:
+        """Waits for what is under way, and closes the database."""
+        for batches in (self._states, self._puts, self._begins, self._changes):
+            await batches.drained()
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+        await self._database.aclose()
+
+    async def _read_states(
+        self, calls: Sequence[Sequence[StateQuery]], /, *, alone: bool
+    ) -> list[list[StoredState]]:
+        return await self._database.run(
+            lambda transaction: states.states_of_all(transaction, calls),
+            patient=alone,
+        )
+
+    async def _put(
+        self, calls: Sequence[Sequence[Liquidation]], /, *, alone: bool
+    ) -> list[list[PutResult] | Exception]:
+        # Done again, it would tell of what it has stored itself as known before.
+        return await self._write(
+            lambda transaction: liquidations.put_all(transaction, calls),
+            len(calls),
+            repeatable=False,
+            patient=alone,
+        )
+
+    async def _begin(
+        self, begins: Sequence[Begin], /, *, alone: bool
+    ) -> list[BeginResult | Exception]:
+        earlier: dict[str, Slot] = {}
+        return await self._write(
+            lambda transaction: begin_all(transaction, begins, earlier),
+            len(begins),
+            patient=alone,
+        )
+
+    async def _change(self, changes: Sequence[Change], /, *, alone: bool) -> list[ChangeResult]:
+        # Done again, an end is found done, and a renewal is renewed.
+        return await self._write(
+            lambda transaction: claims.change_all(transaction, changes),
+            len(changes),
+            patient=alone,
+        )
+
+    async def _write(
+        self,
+        work: Callable[[Transaction], Awaitable[_R]],
+        writes: int = 1,
+        *,
+        repeatable: bool = True,
+        patient: bool = True,
+    ) -> _R:
+        begun = time.monotonic()
+        result = await self._database.run(work, repeatable=repeatable, patient=patient)
+        took_s = time.monotonic() - begun
+        tell(lambda _: self._committed(writes, took_s), None, self._on_fault)
+        return result
+
+    def _run(self, work: Callable[[Transaction], Awaitable[_R]], done: Done[_R]) -> None:
+        """Tells what a transaction returns, in a time that the database bounds."""
+        self._start(self._database.run(work), done)
+
+    def _start(self, work: Coroutine[Any, Any, _R], done: Done[_R]) -> None:
+        task = asyncio.create_task(self._told(work, done))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _told(self, work: Coroutine[Any, Any, _R], done: Done[_R]) -> None:
+        outcome: _R | Exception
+        try:
+            outcome = await work
+        except Exception as error:  # noqa: BLE001 - told to the one who asked
+            outcome = error
+        tell(done, outcome, self._on_fault)

@@ -1,0 +1,1 @@
+"""Parts of the server process, each by itself."""
