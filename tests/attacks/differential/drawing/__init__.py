@@ -1,0 +1,1 @@
+"""Draws stages of calls from a seed."""

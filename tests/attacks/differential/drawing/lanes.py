@@ -1,0 +1,160 @@
+"""Lanes of decisions: a world is made, then asked by each way there is."""
+
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Any
+
+from google.protobuf.message import Message
+
+from liquidation.v1 import claim_service_pb2, liquidation_service_pb2, rules_service_pb2
+from tests.attacks.differential.calls import Call, Fill, Json, Lane, path_of
+from tests.attacks.differential.drawing.checks import Subject, World, check_request
+from tests.attacks.differential.drawing.malformed import spoiled
+from tests.attacks.differential.drawing.numbers import chance
+from tests.attacks.differential.drawing.snapshots import Thresholds, snapshot
+
+__all__ = ["asked", "begin_of", "call", "checks_lane", "plain_begin"]
+
+_BEGIN = "ClaimService.BeginClaim"
+_LEASE = {"seconds": 300}
+
+
+def call(name: str, message: Message, *fills: Fill, **more: Any) -> Call:
+    """A call of `Service.Method` with one message."""
+    return Call(path_of(name), (message.SerializeToString(),), fills, **more)
+
+
+def checks_lane(random: Random, number: int, thresholds: Thresholds, requests: int) -> Lane:
+    """A lane that makes a few accounts and asks so many requests about them."""
+    base = number * 1000
+    steps: list[list[Call]] = []
+    subjects = []
+    for index in range(random.randint(2, 4)):
+        revision = random.randint(2, 4)
+        subject = _subject(random, thresholds, base + 10 * index, f"{number}-{index}", revision)
+        subjects.append(subject)
+        _make(random, subject, steps)
+    world = World(thresholds, subjects, f"claimant-{number}", base + 999)
+    drawn = [check_request(random, world).SerializeToString() for _ in range(requests)]
+    steps += asked(random, drawn)
+    begins = [begin_of(check_request(random, world), f"{number}-b-{i}") for i in range(4)]
+    steps += [[call(_BEGIN, each)] for each in begins]
+    return Lane(steps)
+
+
+def _subject(
+    random: Random, thresholds: Thresholds, liquidation_id: int, name: str, revision: int
+) -> Subject:
+    account_id = f"account-{name}"
+    stored = None
+    if random.randrange(3):
+        stored = snapshot(random, thresholds, liquidation_id, account_id, revision)
+    return Subject(account_id, liquidation_id, revision, stored)
+
+
+def _make(random: Random, subject: Subject, steps: list[list[Call]]) -> None:
+    """First claims on the account, each with a snapshot of its own, then what is stored."""
+    places = len(steps)
+    if chance(random, 4):
+        revision = subject.revision + random.randint(-1, 1)
+        fills = (Fill("claim_id", places), Fill("fencing_token", places))
+        complete = claim_service_pb2.CompleteClaimRequest(claim_id="none")
+        steps.append([call(_BEGIN, plain_begin(subject, revision, "completed"))])
+        steps.append([call("ClaimService.CompleteClaim", complete, *fills)])
+    if chance(random, 8):
+        steps.append([call(_BEGIN, plain_begin(subject, subject.revision + 2, "active"))])
+    if subject.stored is None:
+        return
+    put = liquidation_service_pb2.PutLiquidationRequest(liquidation=subject.stored)
+    steps.append([call("LiquidationService.PutLiquidation", put)])
+    if chance(random, 8):
+        close = liquidation_service_pb2.CloseLiquidationRequest(
+            liquidation_id=subject.liquidation_id
+        )
+        steps.append([call("LiquidationService.CloseLiquidation", close)])
+
+
+def plain_begin(subject: Subject, revision: int, request_id: str, **more: Any) -> Message:
+    """A BeginClaim on a snapshot of its own, which no rule refuses for its numbers."""
+    request: Json = {
+        "request_id": f"{request_id}-{subject.account_id}",
+        "terms": {
+            "liquidation_id": subject.liquidation_id + 1,
+            "liquidator_id": f"other-{subject.account_id}",
+            "ratio_qty_request": "1",
+        },
+        "liquidation": {
+            "liquidation_id": subject.liquidation_id + 1,
+            "account_id": subject.account_id,
+            "tier": 1,
+            "positions": [{"symbol": "PERP_BTC_USDC", "position_qty": "1", "mark_price": "1"}],
+            "margin_ratio": "0",
+            "maintenance_margin_ratio": "1",
+            "revision": max(1, revision),
+        },
+        "lease_ttl": _LEASE,
+    }
+    return claim_service_pb2.BeginClaimRequest(**request | more)
+
+
+def begin_of(check: Message, request_id: str) -> Message:
+    """A BeginClaim that asks what a CheckClaim asks."""
+    begin = claim_service_pb2.BeginClaimRequest(request_id=request_id, lease_ttl=_LEASE)
+    data = check.SerializeToString()
+    asked = rules_service_pb2.CheckClaimRequest.FromString(data)
+    for name in ("terms", "liquidation", "liquidator"):
+        if asked.HasField(name):
+            getattr(begin, name).CopyFrom(getattr(asked, name))
+    return begin
+
+
+def asked(random: Random, requests: Sequence[bytes]) -> list[list[Call]]:
+    """Two steps that ask all requests: by calls of their own, in batches and in streams."""
+    return [list(_asked(random, requests))] if requests else []
+
+
+def _asked(random: Random, requests: Sequence[bytes]) -> Iterator[Call]:
+    rest = list(requests)
+    while rest:
+        way = random.randrange(8)
+        size = 1 if way < 5 else random.choice((1, 2, 5, 20, 33, 80))
+        chosen, rest = rest[:size], rest[size:]
+        if way < 5:
+            data = chosen[0]
+            if chance(random, 40):
+                data = spoiled(random, data)
+            yield Call(path_of("LiquidationRulesService.CheckClaim"), (data,))
+        elif way < 7:
+            yield _batch(random, chosen)
+        else:
+            yield _stream(random, chosen)
+
+
+def _batch(random: Random, requests: Sequence[bytes]) -> Call:
+    """Put together as bytes: so items of it may be no messages at all."""
+    data = b"".join(_item(1, each) for each in requests)
+    if chance(random, 25):
+        data += random.choice((b"\xf8\x7f\x01", b"\x0a\x01\xff", b"\x0a\x00", b"\xff"))
+    path = path_of("LiquidationRulesService.BatchCheckClaims")
+    return Call(path, (data,), requests=len(requests))
+
+
+def _stream(random: Random, requests: Sequence[bytes]) -> Call:
+    items = []
+    for index, each in enumerate(requests):
+        correlation = random.choice((f"c-{index}", "", "same", "ü" * 20)).encode()
+        item = (_item(1, correlation) if correlation else b"") + _item(2, each)
+        if chance(random, 40):
+            item = spoiled(random, item)
+        items.append(item)
+    path = path_of("LiquidationRulesService.StreamCheckClaims")
+    return Call(path, tuple(items), requests=len(items))
+
+
+def _item(number: int, data: bytes) -> bytes:
+    """A field of a message, as bytes."""
+    length, size = bytearray(), len(data)
+    while size > 127:
+        length.append(size & 127 | 128)
+        size >>= 7
+    return bytes([number << 3 | 2, *length, size]) + data
