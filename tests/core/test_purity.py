@@ -64,8 +64,8 @@ def _imported_from(node: ast.ImportFrom, path: Path) -> Iterator[str]:
         yield node.module
 
 
-CORE_FILES = _files("rules")
-OTHER_FILES = [path for part in _parts() if part != "rules" for path in _files(part)]
+CORE_FILES = [*_files("rules"), *_files("auth")]
+OTHER_FILES = [path for part in _parts() if part not in {"rules", "auth"} for path in _files(part)]
 
 
 def _name(path: Path) -> str:
