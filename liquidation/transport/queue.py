@@ -12,19 +12,11 @@ from typing import Final
 import grpc
 
 from liquidation.transport.base import Handler, OnFault, Options
+from liquidation.transport.drain import GOODBYE_S, LOOK_S, wait_until_quiet
 from liquidation.transport.queue_loop import Loop
 
 # What gRPC gives back instead of a port for an address that it cannot listen on.
 _NOT_BOUND: Final = 0
-# How often it is looked whether calls still come while a drain begins, in seconds, how many looks
-# in a row have to see none, and how many there are at most: callers that wait for no answer must
-# not hold up the end. One look is not enough: on a busy machine calls that have come may wait to
-# be seen.
-_LOOK_S: Final = 0.01
-_QUIET_LOOKS: Final = 5
-_MOST_LOOKS: Final = 50
-# How long it takes at most until clients know that their connections end, in seconds.
-_GOODBYE_S: Final = 0.02
 # How long the answering thread may take to do what it is asked, in seconds; only a handler that
 # blocks it takes longer.
 _ASKED_S: Final = 5.0
@@ -80,30 +72,21 @@ class QueueServer:
         """
         end_s = time.monotonic() + grace_s
         self._ask(self._loop.begin_drain)
-        self._until_quiet()
+        wait_until_quiet(lambda: self._loop.unary_arrivals, lambda: self._loop.holding)
         holding = self._loop.holding
         self._ask(self._loop.stop)
         if holding:
-            time.sleep(_GOODBYE_S)
+            time.sleep(GOODBYE_S)
         self._ask(self._loop.release)
         self._thread.join(max(0.0, end_s - time.monotonic()))
         if self._thread.is_alive():
             self._ask(self._loop.cancel_all)
             self._thread.join(_ASKED_S)
 
-    def _until_quiet(self) -> None:
-        quiet = 0
-        for _ in range(_MOST_LOOKS):
-            before = self._loop.unary_arrivals
-            time.sleep(_LOOK_S)
-            quiet = quiet + 1 if self._loop.unary_arrivals == before else 0
-            if quiet == (_QUIET_LOOKS if self._loop.holding else 1):
-                return
-
     def _ask(self, what: Callable[[], None]) -> None:
         """Lets the answering thread do something, and returns when it has, or has ended."""
         done = self._loop.ask(what)
         until_s = time.monotonic() + _ASKED_S
         while self._thread.is_alive() and time.monotonic() < until_s:
-            if done.wait(_LOOK_S):
+            if done.wait(LOOK_S):
                 return

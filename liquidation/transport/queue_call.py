@@ -127,15 +127,7 @@ class UnaryCall(QueueCall):
         since: float,
         handle: "Callable[[Any, bytes], Work]",
     ) -> None:
-        # As in QueueCall, without the call of it: this is once a call.
-        self._loop = loop
-        self._event = event
-        self.core = event.call
-        self.waited = waited
-        self.since = since
-        self._cancelled = False
-        self.parked = None
-        self.permits = 0
+        super().__init__(loop, event, waited, since)
         self.handle = handle
         self._ended = False
         self._listening = False

@@ -176,12 +176,12 @@ class Loop:
     def _hand_over(self) -> None:
         """Gives the messages that have come to their handlers."""
         ready, self.ready = self.ready, []
-        awaited, due = self.waiting.awaited, self.works.due
+        came, due = self.waiting.came, self.works.due
         for call, message in ready:
             if type(call) is not UnaryCall:
                 call.take(message)
                 continue
-            if awaited.pop(call, call) is call:
+            if not came(call):
                 continue  # it was ended before its message came
             if message is None:
                 call.refuse(*statuses.NO_REQUEST)

@@ -183,9 +183,7 @@ class StreamCall(QueueCall):
                 self._loop.fault(error)
 
     def _drop_unsent(self) -> None:
-        for message in self._out:
-            self._loop.untaken.taken(len(message))
-        self._out.clear()
+        self._loop.untaken.drop(self._out)
 
 
 def _nothing(_: Any) -> None:

@@ -4,16 +4,11 @@ All of it is the answering thread's.
 """
 
 import time
-from typing import Final
 
 from liquidation.transport import statuses
+from liquidation.transport.drain import LISTEN_S, READ_S
 from liquidation.transport.queue_call import QueueCall
 from liquidation.transport.queue_streams import StreamCall
-
-# How long a stream that was told to end may take until its caller has read that, in seconds.
-_LISTEN_S: Final = 0.5
-# How long one that its handler ended may take, in seconds.
-_READ_S: Final = 1.0
 
 
 class Waiting:
@@ -54,11 +49,11 @@ class Waiting:
     def leave(self, stream: StreamCall, status: statuses.Status) -> None:
         """Ends a stream, soon even if its caller does not read."""
         stream.refuse(*status)
-        self._leaving[stream] = time.monotonic() + _LISTEN_S
+        self._leaving[stream] = time.monotonic() + LISTEN_S
 
     def let_leave(self, stream: StreamCall) -> None:
         """Gives a stream that its handler ended some time until its caller has read the end."""
-        self._leaving.setdefault(stream, time.monotonic() + _READ_S)
+        self._leaving.setdefault(stream, time.monotonic() + READ_S)
 
     def end_idle(self) -> None:
         """Ends the streams that wait for their callers, since the server ends."""

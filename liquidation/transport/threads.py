@@ -15,19 +15,14 @@ from typing import Any, Final
 import grpc
 
 from liquidation.transport import statuses
-from liquidation.transport.base import Exchange, Handler, OnFault, Options, Subscription, Unary
+from liquidation.transport.base import Exchange, Handler, OnFault, Options, Subscription
+from liquidation.transport.drain import GOODBYE_S, LISTEN_S, LOOK_S, wait_until_quiet
 from liquidation.transport.threads_call import ThreadCall
 from liquidation.transport.threads_kinds import ExchangeCall, SubscriptionCall, UnaryCall
 from liquidation.transport.untaken import Untaken
 
 # Calls in progress at most: each has two threads.
 _MOST_CALLS: Final = 500
-# As in `queue`.
-_LOOK_S: Final = 0.01
-_QUIET_LOOKS: Final = 5
-_MOST_LOOKS: Final = 50
-_GOODBYE_S: Final = 0.02
-_LISTEN_S: Final = 0.5
 # How often calls are looked through whose time may have come, in seconds.
 _TICK_S: Final = 0.05
 # How long calls that were cancelled may take until their threads have seen it, in seconds.
@@ -130,7 +125,7 @@ class ThreadsServer(grpc.GenericRpcHandler):
             with self._lock:
                 self._unary_arrivals += 1
             call = UnaryCall(self, context, method, handler.handle if handler else None)
-        if not isinstance(handler, Unary | Exchange | Subscription):
+        if handler is None:
             call.refuse(*statuses.UNKNOWN_METHOD)
         return call
 
@@ -161,7 +156,7 @@ class ThreadsServer(grpc.GenericRpcHandler):
         waited = [each for each in self._in_progress() if each.waits_since(before)]
         for call in waited:
             call.drop_unsent()
-            call.leave(call.shed_status, _LISTEN_S)
+            call.leave(call.shed_status, LISTEN_S)
         return len(waited)
 
     def _in_progress(self) -> list[ThreadCall]:
@@ -175,29 +170,20 @@ class ThreadsServer(grpc.GenericRpcHandler):
         self.draining = True
         for call in self._in_progress():
             if isinstance(call, SubscriptionCall):
-                call.leave(statuses.DRAINING, _LISTEN_S)
+                call.leave(statuses.DRAINING, LISTEN_S)
             else:
                 call.look()
-        self._until_quiet()
+        wait_until_quiet(lambda: self._unary_arrivals, lambda: self._held)
         held = self._held
         stopped = self._server.stop(max(0.0, end_s - time.monotonic()))
         if held:
-            time.sleep(_GOODBYE_S)
+            time.sleep(GOODBYE_S)
         self._let_go.set()
         end_s = max(end_s, time.monotonic()) + _CANCELLED_S
         stopped.wait(end_s - time.monotonic())
         # What handlers still have to do with calls that are over is done too.
         while self._in_progress() and time.monotonic() < end_s:
-            time.sleep(_LOOK_S)
+            time.sleep(LOOK_S)
         self._stopped.set()
         self._pool.shutdown(wait=False)
         self.readers.shutdown(wait=False)
-
-    def _until_quiet(self) -> None:
-        quiet = 0
-        for _ in range(_MOST_LOOKS):
-            before = self._unary_arrivals
-            time.sleep(_LOOK_S)
-            quiet = quiet + 1 if self._unary_arrivals == before else 0
-            if quiet == (_QUIET_LOOKS if self._held else 1):
-                return

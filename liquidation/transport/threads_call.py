@@ -289,9 +289,7 @@ class ThreadCall:
                 self._server.fault(error)
 
     def _drop_unsent(self) -> None:
-        for message in self._out:
-            self._server.untaken.taken(len(message))
-        self._out.clear()
+        self._server.untaken.drop(self._out)
 
 
 def _send() -> bool:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from liquidation.transport import statuses
 from liquidation.transport.base import (
@@ -13,13 +13,11 @@ from liquidation.transport.base import (
     Subscription,
     Work,
 )
+from liquidation.transport.drain import READ_S
 from liquidation.transport.threads_call import ThreadCall
 
 if TYPE_CHECKING:
     from liquidation.transport.threads import ThreadsServer
-
-# How long a subscription that its handler ended may take to hear it, in seconds.
-_READ_S: Final = 1.0
 
 
 class _OneRequestCall(ThreadCall):
@@ -166,7 +164,7 @@ class SubscriptionCall(_OneRequestCall):
     def refuse(self, code: int, message: str, trailers: Metadata = ()) -> None:
         super().refuse(code, message, trailers)
         # Its caller may not read what is sent before the status.
-        self._leave_by_s = min(self._leave_by_s, time.monotonic() + _READ_S)
+        self._leave_by_s = min(self._leave_by_s, time.monotonic() + READ_S)
 
     def _end_work(self) -> None:
         super()._end_work()

@@ -1,6 +1,7 @@
 """Counts large answers that callers have not taken yet, so that they cannot fill the memory."""
 
 import threading
+from collections import deque
 
 from liquidation.transport.base import LARGE_BYTES
 
@@ -29,3 +30,9 @@ class Untaken:
         if size >= LARGE_BYTES:
             with self._lock:
                 self._bytes -= size
+
+    def drop(self, answers: deque[bytes]) -> None:
+        """Forgets answers that were counted and are not handed over."""
+        for answer in answers:
+            self.taken(len(answer))
+        answers.clear()
