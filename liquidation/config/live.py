@@ -9,6 +9,7 @@ from typing import TypeVar
 from liquidation.auth.key_file import read_keys
 from liquidation.auth.keys import KeyRing, KeysError
 from liquidation.config.settings import Settings, load_policy
+from liquidation.config.text_file import read_text
 from liquidation.config.tls import CertificateError, Certificates
 from liquidation.config.watched_file import OnReload, Reloadable, WatchedFile
 from liquidation.rules.policy import ActivePolicy, Limits, Policy, PolicyError
@@ -62,14 +63,7 @@ def _candidate(settings: Settings) -> Policy | None:
 
 def _keys(settings: Settings) -> KeyRing | None:
     path = settings.api_keys
-    if path is None:
-        return None
-    try:
-        return read_keys(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise KeysError(f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise KeysError(f"is not UTF-8 text: {error.reason}") from error
+    return None if path is None else read_keys(read_text(path, KeysError))
 
 
 def _certificates(settings: Settings, now: Callable[[], datetime]) -> Certificates | None:

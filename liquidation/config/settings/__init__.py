@@ -11,6 +11,7 @@ from typing import Final
 
 from liquidation.config.settings.options import DEFAULT_LISTEN, SECTIONS, serve_options
 from liquidation.config.settings.setting import Section, Setting
+from liquidation.config.text_file import read_text
 from liquidation.rules.numbers import ONE
 from liquidation.rules.policy import Policy, PolicyError, read_policy
 from liquidation.store.locations import SqliteFile, StoreLocation
@@ -73,11 +74,4 @@ def load_policy(path: Path | None) -> Policy:
     Raises:
         PolicyError: the file cannot be read, or is not a rules file.
     """
-    if path is None:
-        return Policy()
-    try:
-        return read_policy(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PolicyError(f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise PolicyError(f"is not UTF-8 text: {error.reason}") from error
+    return Policy() if path is None else read_policy(read_text(path, PolicyError))
