@@ -3,7 +3,10 @@
 from fractions import Fraction
 from random import Random
 
-__all__ = ["HIGHEST", "ONE", "amount", "beside", "ratio", "signed", "units", "units_of", "written"]
+__all__ = [
+    "HIGHEST", "ONE", "amount", "beside", "longer", "ratio", "signed", "units", "units_of",
+    "written",
+]  # fmt: skip
 
 ONE = 10**18
 HIGHEST = 10**36 - 1
@@ -32,10 +35,10 @@ def written(steps: int) -> str:
 def beside(random: Random, steps: int) -> str:
     """A number, or the smallest step to one side of it; now and then in a longer spelling."""
     text = written(steps + random.randint(-1, 1))
-    return _longer(random, text) if random.randint(0, 7) == 0 else text
+    return longer(random, text) if random.randint(0, 7) == 0 else text
 
 
-def _longer(random: Random, text: str) -> str:
+def longer(random: Random, text: str) -> str:
     """The same number with a zero that it does not need, or a sign that zero has no need of."""
     if text == "0":
         return random.choice(["-0", "0.0", "-0.000000000000000000", "000"])

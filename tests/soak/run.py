@@ -188,7 +188,7 @@ class _Run:
         self.report.reloads += 1
 
     async def _sample(self) -> None:
-        async with self._server.state:
+        async with self._server.signals:
             books = await asyncio.to_thread(self._books)
             scrape = await self._server.scrape()
             held = self._held()

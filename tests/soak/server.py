@@ -134,7 +134,7 @@ class Server(Sidecar):
         self._written = 0
         self._rotated = 0
         # Held while there is nobody who could be signalled.
-        self.state = asyncio.Lock()
+        self.signals = asyncio.Lock()
         self.killed: set[int] = set()
         self.write_files()
 
@@ -173,7 +173,7 @@ class Server(Sidecar):
 
     async def reload(self) -> None:
         """Has all files read again that were written anew."""
-        async with self.state:
+        async with self.signals:
             self.write_files()
             os.kill(self.pid, signal.SIGHUP)
 
@@ -182,7 +182,7 @@ class Server(Sidecar):
         log = self._home / "decisions.log"
         self._rotated += 1
         moved = log.with_name(f"{log.name}.{self._rotated}")
-        async with self.state:
+        async with self.signals:
             log.rename(moved)
             os.kill(self.pid, signal.SIGHUP)
         await until(lambda: not self._opened(moved), f"all workers let go of {moved.name}")
@@ -215,13 +215,13 @@ class Server(Sidecar):
 
     async def stop_and_start(self) -> None:
         """Drains and ends it, and starts it again."""
-        async with self.state:
+        async with self.signals:
             await self.stop()
             await self.start()
 
     async def kill_and_start(self) -> None:
         """Kills all its processes at once, and starts it again."""
-        async with self.state:
+        async with self.signals:
             self.killed |= set(self.processes)
             await self.kill()
             await self.start()

@@ -10,22 +10,14 @@ from google.protobuf.message import Message
 from liquidation.v1 import rules_service_pb2
 from tests.attacks.differential.calls import Json
 from tests.attacks.differential.drawing.malformed import break_one, with_unknown_field
-from tests.attacks.differential.drawing.numbers import (
-    HIGHEST,
-    ONE,
-    amount,
-    beside,
-    chance,
-    ratio,
-    steps_of,
-    written,
-)
+from tests.attacks.differential.drawing.numbers import amount, beside, chance, ratio
 from tests.attacks.differential.drawing.snapshots import (
     Thresholds,
     margin_positions,
     put_margin_at_bound,
     snapshot,
 )
+from tests.oracle.drawing import HIGHEST, ONE, units_of, written
 
 __all__ = ["Subject", "World", "check_request"]
 
@@ -120,7 +112,7 @@ def _terms(random: Random, world: World, subject: Subject, liquidation: Json) ->
 def _ratio(random: Random, threshold: int, positions: list[Json]) -> str:
     """A ratio that takes about the threshold, or any other."""
     total = sum(
-        abs(steps_of(each["position_qty"])) * steps_of(each["mark_price"]) // ONE
+        abs(units_of(each["position_qty"])) * units_of(each["mark_price"]) // ONE
         for each in positions
     )
     if total > threshold and random.randrange(2):
@@ -149,7 +141,7 @@ def _limits(scene: _Scene) -> None:
     chosen = random.sample(positions, random.randint(1, min(3, len(positions))))
     scene.terms["limit_price"] = {
         each["symbol"]: beside(
-            random, random.choice((*[steps_of(each["mark_price"])] * 4, 0, -HIGHEST))
+            random, random.choice((*[units_of(each["mark_price"])] * 4, 0, -HIGHEST))
         )
         for each in chosen
     }
@@ -164,7 +156,7 @@ def _liquidator(scene: _Scene) -> None:
         "max_leverage": random.choice(("10", "3", "50", "1", written(1), written(HIGHEST))),
     }
     value = sum(
-        abs(steps_of(each["position_qty"])) * steps_of(each["mark_price"]) // ONE
+        abs(units_of(each["position_qty"])) * units_of(each["mark_price"]) // ONE
         for each in positions
     )
     choices = (value // 10, value // 3, value, amount(random), HIGHEST, 0, -ONE)

@@ -6,16 +6,8 @@ from random import Random
 from typing import Final
 
 from tests.attacks.differential.calls import Json
-from tests.attacks.differential.drawing.numbers import (
-    HIGHEST,
-    ONE,
-    amount,
-    beside,
-    chance,
-    signed,
-    steps_of,
-    written,
-)
+from tests.attacks.differential.drawing.numbers import amount, beside, chance
+from tests.oracle.drawing import HIGHEST, ONE, signed, units_of, written
 
 __all__ = ["Thresholds", "margin_positions", "put_margin_at_bound", "snapshot"]
 
@@ -92,7 +84,7 @@ def put_margin_at_bound(random: Random, drawn: Json) -> None:
         drawn["margin_ratio"] = beside(random, random.choice((maintenance, maintenance, 0)))
         return
     account: Json = {"positions": margin_positions(random, positions)}
-    needed = steps_of(_maintenance_margin(account["positions"]))
+    needed = units_of(_maintenance_margin(account["positions"]))
     account["collateral_value"] = beside(random, random.choice((needed, needed, 0, -5 * ONE)))
     del drawn["margin_ratio"], drawn["maintenance_margin_ratio"]
     drawn["account"] = account
