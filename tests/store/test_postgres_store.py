@@ -75,6 +75,23 @@ async def noting(dsn: str, timeout_s: float = 10, group: int = 128) -> AsyncIter
         await store.aclose()
 
 
+@asynccontextmanager
+async def busy(store: PostgresStore) -> AsyncIterator[None]:
+    """The store's thread takes nothing while the block runs, and then all that was asked."""
+    begun, go = threading.Event(), threading.Event()
+
+    def hold(_: object) -> None:
+        begun.set()
+        go.wait()
+
+    store.count_active(hold)
+    await asyncio.to_thread(begun.wait)
+    try:
+        yield
+    finally:
+        go.set()
+
+
 def account(number: int) -> Liquidation:
     return snapshot(number, account_id=f"account-{number}")
 
@@ -88,7 +105,10 @@ async def test_writes_in_flight_together_share_a_commit_that_is_told_once(
     ) as store:
         assert store.store._engine._database._pool.max_size == 8
         await once_it_answers(store.probe)
-        await asyncio.gather(*(store.put([account(each)]) for each in range(300)))
+        # The store's thread takes none before it can take all.
+        async with busy(store.store):
+            calls = [put(store.store, each) for each in range(300)]
+        await asyncio.gather(*calls)
 
     assert sorted(commits) == [44, 128, 128]
 
@@ -262,22 +282,15 @@ class _CountedWakes:
 async def test_what_other_threads_ask_while_the_loop_is_busy_wakes_it_once(
     postgres_database: str,
 ) -> None:
-    busy, go = threading.Event(), threading.Event()
     commits: list[int] = []
     async with opened(
         postgres_database, timeout_s=20, committed=lambda writes, _: commits.append(writes)
     ) as store:
         await once_it_answers(store.probe)
 
-        def hold(_: object) -> None:
-            busy.set()
-            go.wait()
-
-        store.store.count_active(hold)
-        await asyncio.to_thread(busy.wait)
-        store.store._loop = counted = _CountedWakes(store.store._loop)
-        calls = [put(store.store, each) for each in range(8)]
-        go.set()
+        async with busy(store.store):
+            store.store._loop = counted = _CountedWakes(store.store._loop)
+            calls = [put(store.store, each) for each in range(8)]
         await asyncio.gather(*calls)
 
         assert counted.wakes == 1
