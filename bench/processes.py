@@ -96,20 +96,14 @@ def usage(pid: int) -> Usage:
     cpu, switches = 0.0, 0
     for each in _tree(pid):
         cpu += _cpu_s(Path(f"/proc/{each}"))
-        for task in Path(f"/proc/{each}/task").iterdir():
+        for task in _tasks(each):
             switches += _switches(task)
     return Usage(cpu, switches)
 
 
 def threads_cpu_s(pid: int) -> dict[int, float]:
     """CPU seconds that each thread of the process alone has used so far."""
-    return {int(task.name): _cpu_s(task) for task in Path(f"/proc/{pid}/task").iterdir()}
-
-
-def _cpu_s(entry: Path) -> float:
-    # The name, in brackets, may hold blanks; utime and stime are the 12th and 13th after it.
-    fields = (entry / "stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    return {int(task.name): _cpu_s(task) for task in _tasks(pid)}
 
 
 def resident_mib(pid: int) -> float:
@@ -120,14 +114,33 @@ def resident_mib(pid: int) -> float:
 
 def _tree(pid: int) -> Iterator[int]:
     yield pid
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
+    for task in _tasks(pid):
+        for child in _read(task / "children").split():
             yield from _tree(int(child))
 
 
-def _switches(task: Path) -> int:
+def _tasks(pid: int) -> list[Path]:
+    """A folder for each thread of a process; none if it has ended."""
     try:
-        lines = (task / "status").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):  # the thread has ended
-        return 0
+        return list(Path(f"/proc/{pid}/task").iterdir())
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _cpu_s(entry: Path) -> float:
+    # The name, in brackets, may hold blanks; utime and stime are the 12th and 13th after it.
+    fields = _read(entry / "stat").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS if fields else 0
+
+
+def _switches(task: Path) -> int:
+    lines = _read(task / "status").splitlines()
     return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+
+
+def _read(path: Path) -> str:
+    """What /proc tells; nothing of a thread or process that has ended since it was listed."""
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
