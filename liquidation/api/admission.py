@@ -17,8 +17,10 @@ from liquidation.rules.parse import MAX_ID
 from liquidation.rules.policy import Limits
 from liquidation.transport.base import Call, Metadata
 
-__all__ = ["TOO_MANY", "Admission", "ConcurrencyLimiter", "trace_id_of"]
+__all__ = ["ABANDONED", "TOO_MANY", "Admission", "ConcurrencyLimiter", "trace_id_of"]
 
+# Refusals that stand for no rule.
+ABANDONED: Final = Refusal(errors.CALL_ABANDONED)
 TOO_MANY: Final = Refusal(errors.RATE_LIMIT_EXCEEDED, retry_after_s=RETRY_AFTER_S)
 _AUTHORIZATION: Final = "authorization"
 # The name of a scheme is read in any case (RFC 9110, section 11.1).
@@ -33,37 +35,28 @@ class ConcurrencyLimiter:
         """`most` gives how many may be in progress at once; it may change meanwhile."""
         self._most = most
         self._lock = threading.Lock()
-        self._in_progress = 0
-
-    @property
-    def in_progress(self) -> int:
-        """How many calls are counted now."""
-        return self._in_progress
-
-    @property
-    def is_full(self) -> bool:
-        """Whether one more call would be too many."""
-        return self._in_progress >= self._most()
+        # How many calls are counted now; for others to read.
+        self.in_progress = 0
 
     def enter(self) -> bool:
         """Counts one more call, if it may be."""
         with self._lock:
-            if self._in_progress >= self._most():
+            if self.in_progress >= self._most():
                 return False
-            self._in_progress += 1
+            self.in_progress += 1
             return True
 
     def leave(self) -> None:
         """Counts one call less."""
         with self._lock:
-            self._in_progress -= 1
+            self.in_progress -= 1
 
 
 class Admission:
     """Looks at each call as it comes in, and counts it when it is answered.
 
     Limits and keys are asked for each time, since both change while the server runs. For the thread
-    that answers, but for `answered` and `abandoned`.
+    that answers, but for `answered`.
     """
 
     def __init__(
@@ -93,9 +86,10 @@ class Admission:
     def admit(self, rpc: str, permission: Permission, call: Call) -> CallInfo:
         """Who calls `rpc`, and whether their key has the permission for it."""
         started_ns = self._monotonic_ns()
-        metadata = call.metadata
-        identity = ANYONE if self._keys() is None else self.identify(metadata, permission)
         trace_id = self._trace_id(call)
+        if self._keys() is None:
+            return CallInfo(rpc, call.peer, trace_id, started_ns)
+        identity = self.identify(call.metadata, permission)
         if isinstance(identity, Refusal):
             return CallInfo(rpc, call.peer, trace_id, started_ns, "", identity)
         return CallInfo(rpc, call.peer, trace_id, started_ns, identity.name)
@@ -121,20 +115,27 @@ class Admission:
         identity = self.identify(call.metadata, permission)
         return identity if isinstance(identity, Refusal) else None
 
-    def is_abandoned(self, call: Call, info: CallInfo) -> bool:
-        """Whether the caller is gone, or the call has taken longer than it may."""
-        if call.cancelled or self._monotonic_ns() - info.started_ns > self._max_call_ns:
-            return True
-        left = call.time_remaining()
-        return left is not None and left <= 0
+    def refusal(self, call: Call, info: CallInfo, *, full: bool) -> Refusal | None:
+        """Why a call is not to be looked at, for a reason outside of the rules; None if it is.
 
-    def rate(self, liquidator_id: str) -> Refusal | None:
-        """The refusal if a liquidator asks too often now; what is refused does not count.
-
-        An id that cannot be one is not counted: the rule `well_formed` refuses it, and what a
-        caller makes up must not fill the memory.
+        Its caller is gone, it has taken longer than it may, its key does not allow it, or the
+        server is `full`: there are as many calls in progress as there may be.
         """
-        per_second = self.limits().liquidator_requests_per_second
+        if call.cancelled or self._monotonic_ns() - info.started_ns > self._max_call_ns:
+            return ABANDONED
+        left = call.time_remaining()
+        if left is not None and left <= 0:
+            return ABANDONED
+        if info.refusal is not None:
+            return info.refusal
+        return TOO_MANY if full else None
+
+    def rate(self, liquidator_id: str, per_second: int) -> Refusal | None:
+        """The refusal if a liquidator asks more often than `per_second`, which is 0 for no limit.
+
+        What is refused does not count, and an id that cannot be one does not: the rule
+        `well_formed` refuses it, and what a caller makes up must not fill the memory.
+        """
         if per_second == 0 or not 0 < len(liquidator_id) <= MAX_ID:
             return None
         wait_s = self._rate.wait(liquidator_id, per_second)
@@ -148,8 +149,9 @@ class Admission:
 
     def answered(self, info: CallInfo, code: int) -> None:
         """Counts a unary call that is answered with `code`, 0 for a message."""
-        elapsed_ns = self._monotonic_ns() - info.started_ns
-        self._observer.called(info.rpc, code, elapsed_ns / _NANOS)
+        if self._observer.counts:
+            elapsed_ns = self._monotonic_ns() - info.started_ns
+            self._observer.called(info.rpc, code, elapsed_ns / _NANOS)
 
 
 def trace_id_of(call: Call) -> str:

@@ -12,10 +12,10 @@ from typing import Final
 
 from google.protobuf.message import Message
 
-from liquidation.api.admission import TOO_MANY, Admission
+from liquidation.api.admission import Admission
 from liquidation.api.calls import ask
 from liquidation.api.convert import fill_claim, fill_decision
-from liquidation.api.failures import ABANDONED, FAULT, compared, refusal_of
+from liquidation.api.failures import FAULT, compared, refusal_of
 from liquidation.api.messages import parse_message, unreadable
 from liquidation.api.status import refuse
 from liquidation.auth.keys import Permission
@@ -109,9 +109,8 @@ class _Begin:
 
     def take_up(self, data: bytes) -> Work:
         """Parses the request and hands it to the store, or answers why not."""
-        admission = self._handler.admission
         self._sent = data
-        largest = admission.limits().max_request_bytes
+        largest = self._rules.policy.limits.max_request_bytes
         sent, unknown = parse_message(pb.BeginClaimRequest, data, largest)
         refusal = self._outside(sent)
         if isinstance(sent, FieldViolation):
@@ -130,11 +129,10 @@ class _Begin:
     def _outside(self, sent: pb.BeginClaimRequest | FieldViolation) -> Refusal | None:
         """Why the request is not to be looked at, for a reason outside of the rules."""
         admission = self._handler.admission
-        if admission.is_abandoned(self._call, self._info):
-            return ABANDONED
-        refusal = self._info.refusal or (None if self._admitted else TOO_MANY)
+        refusal = admission.refusal(self._call, self._info, full=not self._admitted)
         if refusal is None and not isinstance(sent, FieldViolation):
-            refusal = admission.rate(sent.terms.liquidator_id)
+            per_second = self._rules.policy.limits.liquidator_requests_per_second
+            refusal = admission.rate(sent.terms.liquidator_id, per_second)
         return refusal
 
     def _parse(

@@ -12,7 +12,6 @@ from google.protobuf.message import Message
 
 from liquidation.api.admission import TOO_MANY, Admission
 from liquidation.api.failures import (
-    ABANDONED,
     FAULT,
     STORE_NOT_REACHED,
     RefusedError,
@@ -102,7 +101,9 @@ class _PlainCall(Generic[_M]):
         logged = False
         admitted = self._calls.admission.limiter.enter()
         try:
-            self._admit(call, info, admitted=admitted)
+            refusal = self._calls.admission.refusal(call, info, full=not admitted)
+            if refusal is not None:
+                raise RefusedError(refusal)
             request, unknown = self._parse(data)
             if unknown:
                 raise RefusedError(unknown_parameter(unknown))
@@ -122,15 +123,6 @@ class _PlainCall(Generic[_M]):
         if not logged:
             self._on_refused(request, refusal, decision_id, info)
         self._refuse(call, info, refusal, decision_id)
-
-    def _admit(self, call: Call, info: CallInfo, *, admitted: bool) -> None:
-        refusal = info.refusal
-        if refusal is None and self._calls.admission.is_abandoned(call, info):
-            refusal = ABANDONED
-        if refusal is None and not admitted:
-            refusal = TOO_MANY
-        if refusal is not None:
-            raise RefusedError(refusal)
 
     def _parse(self, data: bytes) -> tuple[_M, tuple[str, ...]]:
         largest = self._calls.admission.limits().max_request_bytes

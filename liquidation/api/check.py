@@ -13,11 +13,10 @@ from typing import Final
 
 from google.protobuf.message import Message
 
-from liquidation.api.admission import TOO_MANY, Admission
+from liquidation.api.admission import ABANDONED, TOO_MANY, Admission
 from liquidation.api.calls import ask
 from liquidation.api.convert import fill_checked
 from liquidation.api.failures import (
-    ABANDONED,
     STORE_NOT_REACHED,
     compared,
     refusal_of,
@@ -110,13 +109,13 @@ class CheckHandlers:
         }
 
     def _check_claim(self, call: Call, data: bytes) -> Work:
-        admission = self._admission
-        info = admission.admit("CheckClaim", Permission.CHECK, call)
+        info = self._admission.admit("CheckClaim", Permission.CHECK, call)
         try:
-            outside = self._outside(call, info, full=admission.limiter.is_full)
-            largest = admission.limits().max_request_bytes
+            rules = self._rules()
+            outside = self._outside(call, info, rules)
+            largest = rules.policy.limits.max_request_bytes
             sent, unknown = parse_message(pb.CheckClaimRequest, data, largest)
-            check = self._take_up(info, sent, data, outside, unknown)
+            check = self._take_up(info, rules, sent, data, outside, unknown)
             if not self._load((check,)):
                 return self._check_later(call, check)
             self._answer(call, check)
@@ -184,18 +183,19 @@ class CheckHandlers:
         self, call: Call, data: bytes, info: CallInfo, *, admitted: bool
     ) -> _Batch | _Check:
         """The batch, or the one check that stands for it if it is refused as a whole."""
-        outside = self._outside(call, info, full=not admitted)
+        rules = self._rules()
+        outside = self._admission.refusal(call, info, full=not admitted)
         if info.refusal is not None:
-            return self._take_up(info, FieldViolation("", ""), data, outside)
-        largest = self._admission.limits().max_request_bytes
+            return self._take_up(info, rules, FieldViolation("", ""), data, outside)
+        largest = rules.policy.limits.max_request_bytes
         batch, unknown = parse_message(pb.BatchCheckClaimsRequest, data, largest)
         if isinstance(batch, FieldViolation):
-            return self._take_up(info, batch, data, outside)
+            return self._take_up(info, rules, batch, data, outside)
         if not 1 <= len(batch.requests) <= MAX_BATCH:
-            return self._take_up(info, _BATCH_SIZE, data, outside)
+            return self._take_up(info, rules, _BATCH_SIZE, data, outside)
         own = unknown_fields(batch, deep=False) if unknown else ()
-        if own and self._rules().policy.mode("known_fields") is Mode.ENFORCE:
-            check = self._take_up(info, _BATCH_SIZE, data, outside)
+        if own and rules.policy.mode("known_fields") is Mode.ENFORCE:
+            check = self._take_up(info, rules, _BATCH_SIZE, data, outside)
             check.request = unreadable(unknown_fields=own)
             return check
         return _Batch(batch.requests, own, clean=not unknown)
@@ -215,9 +215,10 @@ class CheckHandlers:
         requests = iter(batch.requests)
         unreached: Refusal | None = None
         while chunk := tuple(islice(requests, size)):
-            outside = self._outside(call, info, full=not admitted)
+            outside = self._admission.refusal(call, info, full=not admitted)
             checks = [
-                self._take_up(info, each, b"", outside, batch.unknown_in(each)) for each in chunk
+                self._take_up(info, self._rules(), each, b"", outside, batch.unknown_in(each))
+                for each in chunk
             ]
             if unreached is None:
                 if not self._load(checks):
@@ -232,16 +233,16 @@ class CheckHandlers:
             yield Step.MORE
 
     def _stream_check_claims(self, call: Call, messages: Sequence[bytes]) -> Work:
-        admission = self._admission
         # Each time anew: a key may be revoked while its stream is open.
-        info = admission.admit("StreamCheckClaims", Permission.CHECK, call)
+        info = self._admission.admit("StreamCheckClaims", Permission.CHECK, call)
         try:
-            outside = self._outside(call, info, full=admission.limiter.is_full)
+            rules = self._rules()
+            outside = self._outside(call, info, rules)
             if info.refusal is not None:
-                check = self._take_up(info, FieldViolation("", ""), messages[0], outside)
+                check = self._take_up(info, rules, FieldViolation("", ""), messages[0], outside)
                 self._answer(call, check)
                 return None
-            items = [self._item(info, data, outside) for data in messages]
+            items = [self._item(info, rules, data, outside) for data in messages]
             checks = [check for _, check in items]
             if not self._load(checks):
                 return self._stream_later(call, items, checks)
@@ -263,16 +264,19 @@ class CheckHandlers:
             if admitted:
                 self._admission.limiter.leave()
 
-    def _item(self, info: CallInfo, data: bytes, outside: Refusal | None) -> tuple[str, _Check]:
+    def _item(
+        self, info: CallInfo, rules: ActivePolicy, data: bytes, outside: Refusal | None
+    ) -> tuple[str, _Check]:
         """The correlation id of an item, and its request."""
-        largest = self._admission.limits().max_request_bytes
+        largest = rules.policy.limits.max_request_bytes
         item, unknown = parse_message(pb.StreamCheckClaimsRequest, data, largest)
         if isinstance(item, FieldViolation):
-            return "", self._take_up(info, item, data, outside)
+            return "", self._take_up(info, rules, item, data, outside)
         if unknown:
             own = unknown_fields(item, deep=False)
             unknown = (own + unknown_fields(item.request))[:MAX_UNKNOWN]
-        return item.correlation_id, self._take_up(info, item.request, data, outside, unknown)
+        check = self._take_up(info, rules, item.request, data, outside, unknown)
+        return item.correlation_id, check
 
     def _send(self, call: Call, items: Sequence[tuple[str, _Check]]) -> None:
         for correlation_id, check in items:
@@ -282,17 +286,16 @@ class CheckHandlers:
                 call.refuse(*_SHORT_OF_MEMORY)
                 return
 
-    def _outside(self, call: Call, info: CallInfo, *, full: bool) -> Refusal | None:
-        """Why a request is not to be decided, for a reason outside of the rules."""
-        if self._admission.is_abandoned(call, info):
-            return ABANDONED
-        if info.refusal is not None:
-            return info.refusal
-        return TOO_MANY if full else None
+    def _outside(self, call: Call, info: CallInfo, rules: ActivePolicy) -> Refusal | None:
+        """Why a request is not to be decided that takes no place, since it is answered at once."""
+        admission = self._admission
+        full = admission.limiter.in_progress >= rules.policy.limits.max_concurrent_calls
+        return admission.refusal(call, info, full=full)
 
     def _take_up(
         self,
         info: CallInfo,
+        rules: ActivePolicy,
         sent: pb.CheckClaimRequest | FieldViolation,
         data: bytes,
         outside: Refusal | None,
@@ -304,15 +307,17 @@ class CheckHandlers:
         fields in it and in what it stands in.
         """
         if isinstance(sent, FieldViolation):
-            check = _Check(self._new_id(), info, self._rules(), data)
+            check = _Check(self._new_id(), info, rules, data)
             check.request = unreadable(sent) if sent.field else _NOTHING
             check.refusal = outside
             return check
-        check = _Check(self._new_id(), info, self._rules(), sent)
+        check = _Check(self._new_id(), info, rules, sent)
         try:
-            refusal = outside or self._admission.rate(sent.terms.liquidator_id)
-            if refusal is not None:
-                check.refusal = refusal
+            per_second = rules.policy.limits.liquidator_requests_per_second
+            if per_second and outside is None:
+                outside = self._admission.rate(sent.terms.liquidator_id, per_second)
+            if outside is not None:
+                check.refusal = outside
                 check.request = unreadable(unknown_fields=unknown) if unknown else _NOTHING
                 return check
             request = check.request = parse_request(sent, unknown, explain=sent.explain)
@@ -363,9 +368,10 @@ class CheckHandlers:
             if refusal is None or check.query is not None:
                 decision = evaluate(policy, check.request, check.state)
                 if refusal is None:
-                    candidate = compared(
-                        decision, check.rules.candidate, self._log, check.decision_id
-                    )
+                    if check.rules.candidate is not None:
+                        candidate = compared(
+                            decision, check.rules.candidate, self._log, check.decision_id
+                        )
                 elif decision.refusal is None:
                     # The rules that need no store have nothing against it; the others could not
                     # be asked.

@@ -12,7 +12,6 @@ from liquidation.rules.policy import Policy
 from liquidation.store.base import StoreUnavailableError
 
 __all__ = [
-    "ABANDONED",
     "FAULT",
     "STORE_NOT_REACHED",
     "RefusedError",
@@ -24,7 +23,6 @@ __all__ = [
 
 # Refusals that stand for no rule.
 STORE_NOT_REACHED: Final = Refusal(errors.STORE_NOT_REACHED, retry_after_s=RETRY_AFTER_S)
-ABANDONED: Final = Refusal(errors.CALL_ABANDONED)
 FAULT: Final = Refusal(errors.UNKNOWN_ERROR)
 
 

@@ -6,6 +6,7 @@ stays under 4 KiB, whatever the request held: first the trace gives way, never t
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -33,6 +34,10 @@ DOMAIN: Final = "liquidation.v1"
 MAX_STATUS_BYTES: Final = 2700
 _NANOS: Final = 1_000_000_000
 _DETAILS_KEY: Final = "grpc-status-details-bin"
+# Where among the details the LiquidationError stands.
+_ERROR_AT: Final = 1
+# As long as a decision's id may be, so that whatever fits with it fits with any.
+_LONGEST_ID: Final = "-" * 40
 
 
 def fill_status(
@@ -42,6 +47,60 @@ def fill_status(
 
     `decision` is told in it under `decision_id`; without one the id alone is, unless it is "".
     """
+    if decision is None or decision.trace:
+        _build(status, refusal, decision_id, decision)
+        return
+    kept, error = _kept(
+        refusal,
+        decision.rules_version,
+        decision.total_notional,
+        decision.least_req_ratio,
+        decision.margin_ratio,
+        decision.maintenance_margin_ratio,
+        decision.liquidation_revision,
+    )
+    status.MergeFromString(kept)
+    if error:
+        told = errors_pb2.LiquidationError.FromString(error)
+        told.decision.decision_id = decision_id
+        status.details[_ERROR_AT].value = told.SerializeToString()
+
+
+# Who is refused asks again, and is refused alike: a fifth of the time of building it anew.
+@lru_cache(maxsize=1024)
+def _kept(
+    refusal: Refusal,
+    rules_version: str,
+    total_notional: str,
+    least_req_ratio: str,
+    margin_ratio: str,
+    maintenance_margin_ratio: str,
+    revision: int,
+) -> tuple[bytes, bytes]:
+    """The status that a refusal is told with but for its error, and that error without an id.
+
+    The error is b"" if there is no room for a decision in it; then the status has it.
+    """
+    decision = Decision(
+        refusal,
+        rules_version,
+        total_notional,
+        least_req_ratio,
+        margin_ratio,
+        maintenance_margin_ratio,
+        revision,
+    )
+    status = Status()
+    _build(status, refusal, _LONGEST_ID, decision)
+    error = errors_pb2.LiquidationError.FromString(status.details[_ERROR_AT].value)
+    if not error.HasField("decision"):
+        return status.SerializeToString(), b""
+    error.decision.decision_id = ""
+    status.details[_ERROR_AT].value = b""
+    return status.SerializeToString(), error.SerializeToString()
+
+
+def _build(status: Status, refusal: Refusal, decision_id: str, decision: Decision | None) -> None:
     error = errors_pb2.LiquidationError()
     _fill_error(error, refusal)
     if decision is not None:

@@ -2,7 +2,7 @@
 
 import base64
 from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 from google.protobuf.json_format import MessageToDict, SerializeToJsonError
@@ -15,24 +15,27 @@ from liquidation.rules.model import (
     Liquidation,
     Refusal,
     StoredState,
+    Terms,
 )
 from liquidation.rules.numbers import plain
 from liquidation.rules.parse import MAX_ID
 from liquidation.rules.policy import RULE_NAMES
-from liquidation.rules.record import Record, liquidator_record
+from liquidation.rules.record import Record, liquidator_record, terms_record
 from liquidation.rules.snapshot import facts_of
+from liquidation.rules.value import value
 
 __all__ = [
-    "ACCEPTED",
     "CallInfo",
     "Disagreement",
+    "add_call",
+    "add_decision",
+    "add_outcome",
+    "add_request",
     "claim_fields",
     "claim_head",
+    "decision_line",
     "disagreement",
     "liquidation_head",
-    "outcome",
-    "request_head",
-    "request_record",
     "sent_record",
 ]
 
@@ -48,10 +51,32 @@ _NOBODY: Final = {
     "ratio_qty_request": "",
     "extra_liquidation_ratio": "",
 }
-ACCEPTED: Final = {"outcome": "accepted", "code": 0, "name": "", "message": "", "rule": ""}
+_ACCEPTED: Final = {"outcome": "accepted", "code": 0, "name": "", "message": "", "rule": ""}
+# A line of a decision as it begins, with its keys in order: to fill in a copy takes less than to
+# let a dictionary grow.
+_DECISION: Final = {
+    "timestamp": "",
+    "level": "",
+    "event": "decision",
+    "decision_id": "",
+    "rpc": "",
+    **_NOBODY,
+    "latency_us": 0,
+    "peer": "",
+    "caller": "",
+    "trace_id": "",
+    **_ACCEPTED,
+    "total_notional": "",
+    "least_req_ratio": "",
+    "margin_ratio": "",
+    "maintenance_margin_ratio": "",
+    "revision": 0,
+    "rules_version": "",
+}
 
 
-class CallInfo(NamedTuple):
+@value
+class CallInfo:
     """Who calls. `started_ns` is a monotonic time, in nanoseconds.
 
     `caller` is the name of the API key that they called with, "" if keys are off. `refusal` says
@@ -94,78 +119,147 @@ def disagreement(decision: Decision, candidate: Decision | None) -> Disagreement
     return None if same else Disagreement.OTHER_REFUSAL
 
 
-def outcome(refusal: Refusal | None) -> dict[str, Any]:
-    """How it ended: `outcome` to `rule` of a line."""
+def add_outcome(line: Record, refusal: Refusal | None) -> None:
+    """How it ended: `outcome` to `rule`."""
     if refusal is None:
-        return ACCEPTED
+        line.update(_ACCEPTED)
+        return
     row = refusal.row
-    return {
-        "outcome": "refused",
-        "code": row.code,
-        "name": row.kind.name,
-        "message": refusal.message,
-        "rule": refusal.rule,
-    }
+    line["outcome"] = "refused"
+    line["code"] = row.code
+    line["name"] = row.kind.name
+    line["message"] = refusal.message
+    line["rule"] = refusal.rule
 
 
-def request_head(
-    request: ClaimRequest, sent: Any, terms: Record | None, account_id: str
-) -> dict[str, Any]:
-    """What was asked for, and about whom: `liquidation_id` to `extra_liquidation_ratio` of a line.
+def add_call(line: Record, call: CallInfo, elapsed_us: int) -> None:
+    """Who called, and how long it took: `latency_us` to `trace_id`."""
+    line["latency_us"] = elapsed_us
+    line["peer"] = call.peer
+    line["caller"] = call.caller
+    line["trace_id"] = call.trace_id
 
-    `terms` is the record of the request's terms. Of a request that is not well formed it tells the
-    texts of `sent`, the message that came; nothing if that is no message.
+
+def add_decision(line: Record, decision: Decision, candidate: Decision | None) -> None:
+    """How it was decided: `outcome` to `rules_version`, and what other rules say.
+
+    Those are rules in shadow mode, and `candidate` if it disagrees.
     """
-    asked = request.terms
-    if asked is not None and terms is not None:
-        if not account_id and request.snapshot is not None:
-            account_id = request.snapshot.account_id
-        return {
-            "liquidation_id": asked.liquidation_id,
-            "account_id": account_id,
-            "liquidator_id": asked.liquidator_id,
-            "ratio_qty_request": terms.get("ratio_qty_request", ""),
-            "extra_liquidation_ratio": terms["extra_liquidation_ratio"],
-        }
-    if isinstance(sent, bytes):
-        return _NOBODY
-    if not account_id and sent.HasField("liquidation"):
-        account_id = sent.liquidation.account_id
-    return {
-        "liquidation_id": sent.terms.liquidation_id,
-        "account_id": _clipped(account_id),
-        "liquidator_id": _clipped(sent.terms.liquidator_id),
-        "ratio_qty_request": _clipped(sent.terms.ratio_qty_request),
-        "extra_liquidation_ratio": _clipped(sent.terms.extra_liquidation_ratio),
-    }
+    add_outcome(line, decision.refusal)
+    _add_numbers(line, decision)
+    _add_opinions(line, decision, candidate)
 
 
-def request_record(
+def _add_numbers(line: Record, decision: Decision) -> None:
+    line["total_notional"] = decision.total_notional
+    line["least_req_ratio"] = decision.least_req_ratio
+    line["margin_ratio"] = decision.margin_ratio
+    line["maintenance_margin_ratio"] = decision.maintenance_margin_ratio
+    line["revision"] = decision.liquidation_revision
+    line["rules_version"] = decision.rules_version
+
+
+def _add_opinions(line: Record, decision: Decision, candidate: Decision | None) -> None:
+    if decision.shadow:
+        line["shadow"] = [
+            {"rule": refusal.rule, "code": refusal.row.code, "message": refusal.message}
+            for refusal in decision.shadow
+        ]
+    if candidate is not None:
+        line["candidate"] = {"rules_version": candidate.rules_version}
+        add_outcome(line["candidate"], candidate.refusal)
+
+
+def decision_line(
     request: ClaimRequest,
-    sent: Message | bytes,
-    terms: Record | None,
+    sent: Any,
     decision: Decision,
+    candidate: Decision | None,
     *,
     rendered: bool,
-) -> Record:
-    """What is needed to decide the request again: what was sent, and what was stored then.
+) -> tuple[Record, Record]:
+    """A `decision` line but for its time, its id and its call, and its request (`add_request`)."""
+    terms, given = request.terms, decision.given
+    whole = None if given is None else given.whole
+    if whole is None or terms is None or terms.limit_price:
+        line = _DECISION.copy()
+        asked = add_request(line, request, sent, decision, rendered=rendered)
+        add_decision(line, decision, candidate)
+        return line, asked
+    if whole.line is None:
+        line = _DECISION.copy()
+        _add_numbers(line, decision)
+        whole.line = line, _add_terms(line, terms, decision.account_id)
+    # What is kept is the same for every claim of this kind, but for who asks.
+    kept, kept_terms = whole.line
+    line, asked_terms = kept.copy(), kept_terms.copy()
+    line["liquidator_id"] = asked_terms["liquidator_id"] = terms.liquidator_id
+    if decision.refusal is not None:
+        add_outcome(line, decision.refusal)
+    if decision.shadow or candidate is not None:
+        _add_opinions(line, decision, candidate)
+    return line, _with_brought({"terms": asked_terms}, request, decision, rendered=rendered)
 
-    With `rendered`, snapshots stand in it as the JSON that is kept with them.
+
+def add_request(
+    line: Record, request: ClaimRequest, sent: Any, decision: Decision, *, rendered: bool
+) -> Record:
+    """What was asked for: `liquidation_id` to `extra_liquidation_ratio`.
+
+    Returns what is needed to decide the request again: what was sent, and what was stored then.
+    `sent` is the message that came, or its bytes if they are none; of a request that is not well
+    formed its texts are told. With `rendered`, snapshots stand in the record as the JSON that is
+    kept with them.
     """
-    if terms is None:
+    if request.terms is None:
+        _add_sent(line, sent, decision.account_id)
         record = sent_record(sent)
     else:
-        record = {"terms": terms}
-        if request.snapshot is not None:
-            record["liquidation"] = _liquidation(request.snapshot, rendered=rendered)
-        if request.liquidator is not None:
-            record["liquidator"] = liquidator_record(request.liquidator)
+        account_id = decision.account_id
+        if not account_id and request.snapshot is not None:
+            account_id = request.snapshot.account_id
+        record = {"terms": _add_terms(line, request.terms, account_id)}
+    return _with_brought(record, request, decision, rendered=rendered)
+
+
+def _add_terms(line: Record, terms: Terms, account_id: str) -> Record:
+    record = terms_record(terms)
+    line["liquidation_id"] = terms.liquidation_id
+    line["account_id"] = account_id
+    line["liquidator_id"] = terms.liquidator_id
+    line["ratio_qty_request"] = record.get("ratio_qty_request", "")
+    line["extra_liquidation_ratio"] = record["extra_liquidation_ratio"]
+    return record
+
+
+def _with_brought(
+    record: Record, request: ClaimRequest, decision: Decision, *, rendered: bool
+) -> Record:
+    """The record with what came beside the terms, and what the store knew."""
+    if request.snapshot is not None:
+        record["liquidation"] = _liquidation(request.snapshot, rendered=rendered)
+    if request.liquidator is not None:
+        record["liquidator"] = liquidator_record(request.liquidator)
     if request.unknown_fields:
         record["unknown_fields"] = list(request.unknown_fields)
     given = decision.given
     if given is not None and given.state is not None:
         record["state"] = _state(given.state, given.liquidation, rendered=rendered)
     return record
+
+
+def _add_sent(line: Record, sent: Any, account_id: str) -> None:
+    """What a request asks for that is not well formed; nothing if it is no message."""
+    if isinstance(sent, bytes):
+        line.update(_NOBODY)
+        return
+    if not account_id and sent.HasField("liquidation"):
+        account_id = sent.liquidation.account_id
+    line["liquidation_id"] = sent.terms.liquidation_id
+    line["account_id"] = _clipped(account_id)
+    line["liquidator_id"] = _clipped(sent.terms.liquidator_id)
+    line["ratio_qty_request"] = _clipped(sent.terms.ratio_qty_request)
+    line["extra_liquidation_ratio"] = _clipped(sent.terms.extra_liquidation_ratio)
 
 
 def sent_record(sent: Message | bytes) -> Record:

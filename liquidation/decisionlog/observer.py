@@ -31,8 +31,11 @@ class ClaimEnd(Enum):
 class Observer:
     """Is told what happens, as it happens and on any thread; this one counts nothing.
 
-    No method may wait or raise: it is called between a decision and its answer.
+    No method may wait or raise: it is called between a decision and its answer. One that does not
+    count need not be told of each decision, line and call.
     """
+
+    counts = False
 
     def decided(self, rpc: str, code: int, rule: str, seconds: float) -> None:
         """A decision was made, `seconds` after its call began; accepted, it has code 0, rule "".

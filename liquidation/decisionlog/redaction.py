@@ -61,12 +61,11 @@ class Sampling:
     def __init__(self, share: Decimal = ONE) -> None:
         """`share` is within 0 and 1, both inclusive."""
         self.share = share
+        self.keeps_all = share == ONE
         self._owed = ZERO
 
     def keeps(self) -> bool:
         """Whether this one is kept."""
-        if self.share == ONE:
-            return True
         self._owed += self.share
         if self._owed < ONE:
             return False

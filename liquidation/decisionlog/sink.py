@@ -25,15 +25,16 @@ _CAPACITY_BYTES: Final = 32 * 1024 * 1024
 _RETRY_S: Final = 0.2
 # How long a line waits for others, in seconds: what comes together is written together.
 _GATHER_S: Final = 0.002
-# Bytes handed to the system at once.
-_WRITE_BYTES: Final = 256 * 1024
+# Lines handed to the system at once.
+_MOST_LINES: Final = 256
 
 
 @dataclass(slots=True)
 class _Gap:
-    """Lines that were dropped at this place."""
+    """Lines that were dropped behind the first `after` of those that wait."""
 
-    lost: int = 0
+    after: int
+    lost: int
 
 
 class FileLock:
@@ -84,7 +85,8 @@ class LogSink:
         self._turns = turns if turns is not None and _is_shared(descriptor) else None
         self._gap_line = gap_line
         self._capacity = capacity_bytes
-        self._waiting: list[bytes | _Gap] = []
+        self._waiting: list[bytes] = []
+        self._gaps: list[_Gap] = []
         # Those that the thread has taken count as waiting until they are written.
         self._waiting_bytes = 0
         self._in_hand = 0
@@ -132,23 +134,21 @@ class LogSink:
         with self._changed:
             self._given_up = True
             self._changed.notify()
-            left = sum(1 for each in self._waiting if isinstance(each, bytes))
-        return self._lost + left + self._in_hand
+            return self._lost + len(self._waiting) + self._in_hand
 
     def _drop(self) -> None:
         self._lost += 1
-        last = self._waiting[-1] if self._waiting else None
-        if isinstance(last, _Gap):
-            last.lost += 1
+        if self._gaps and self._gaps[-1].after == len(self._waiting):
+            self._gaps[-1].lost += 1
         elif not self._closing:
-            self._waiting.append(_Gap(1))
+            self._gaps.append(_Gap(len(self._waiting), 1))
 
     def _run(self) -> None:
         try:
             while self._await_lines():
                 # Meanwhile no line wakes this thread, which takes the interpreter from the calls.
                 time.sleep(_GATHER_S)
-                if not self._write_all(self._take()):
+                if not self._write_all(*self._take()):
                     return
         finally:
             os.close(self._descriptor)
@@ -157,7 +157,7 @@ class LogSink:
         """Returns when lines are waiting; False where there will be no more."""
         with self._changed:
             self._switch()
-            while not self._waiting:
+            while not (self._waiting or self._gaps):
                 if self._closing:
                     return False
                 self._resting = True
@@ -171,31 +171,23 @@ class LogSink:
             os.close(self._descriptor)
             self._descriptor, self._next = self._next, None
 
-    def _take(self) -> list[bytes | _Gap]:
+    def _take(self) -> tuple[list[bytes], list[_Gap]]:
         """All that is waiting."""
         with self._changed:
             self._switch()
-            taken, self._waiting = self._waiting, []
-            self._in_hand = sum(1 for each in taken if isinstance(each, bytes))
-            return taken
+            lines, self._waiting = self._waiting, []
+            gaps, self._gaps = self._gaps, []
+            self._in_hand = len(lines)
+            return lines, gaps
 
-    def _write_all(self, taken: list[bytes | _Gap]) -> bool:
-        """Writes lines in as few pieces as may be; False where the rest was given up."""
-        piece: list[bytes] = []
-        size = 0
-        for each in taken:
-            if isinstance(each, _Gap):
-                if not (self._write_lines(piece) and self._write_gap(each)):
-                    return False
-                piece, size = [], 0
-                continue
-            piece.append(each)
-            size += len(each)
-            if size >= _WRITE_BYTES:
-                if not self._write_lines(piece):
-                    return False
-                piece, size = [], 0
-        return self._write_lines(piece)
+    def _write_all(self, lines: list[bytes], gaps: list[_Gap]) -> bool:
+        """Writes lines, and tells each gap at its place; False where the rest was given up."""
+        begun = 0
+        for gap in gaps:
+            if not (self._write_lines(lines[begun : gap.after]) and self._write_gap(gap)):
+                return False
+            begun = gap.after
+        return self._write_lines(lines[begun:])
 
     def _write_gap(self, gap: _Gap) -> bool:
         told = self._gap_line(gap.lost)
@@ -204,7 +196,11 @@ class LogSink:
         return self._write_out(told, 0)
 
     def _write_lines(self, lines: list[bytes]) -> bool:
-        return self._write_out(b"".join(lines), len(lines))
+        for begun in range(0, len(lines), _MOST_LINES):
+            piece = lines[begun : begun + _MOST_LINES]
+            if not self._write_out(b"".join(piece), len(piece)):
+                return False
+        return True
 
     def _write_out(self, piece: bytes, lines: int) -> bool:
         """Writes all of `piece`, however long the sink takes; False where it was given up."""

@@ -18,22 +18,24 @@ from structlog.typing import EventDict
 
 from liquidation.decisionlog.entry import (
     CallInfo,
+    add_call,
+    add_decision,
+    add_outcome,
+    add_request,
     claim_fields,
     claim_head,
+    decision_line,
     disagreement,
     liquidation_head,
-    outcome,
-    request_head,
-    request_record,
 )
 from liquidation.decisionlog.observer import ClaimEnd, Observer
 from liquidation.decisionlog.redaction import Masking, Sampling
 from liquidation.decisionlog.sink import LogSink
 from liquidation.rules.errors import STORE_NOT_REACHED, UNKNOWN_ERROR
 from liquidation.rules.model import Claim, ClaimRequest, Decision, Liquidation, Refusal
-from liquidation.rules.numbers import ONE, plain
+from liquidation.rules.numbers import plain
 from liquidation.rules.parse import MAX_ID
-from liquidation.rules.record import Record, terms_record
+from liquidation.rules.record import Record
 from liquidation.rules.snapshot import facts_of
 
 __all__ = ["DecisionLog"]
@@ -71,10 +73,15 @@ class DecisionLog:
         """
         self._sink = sink
         self._observer = observer or Observer()
+        self._counts = self._observer.counts
         self.process = process
         self._worker = worker
         self._masking = masking
+        # Snapshots stand in a line as the JSON kept with them; what is masked must be there key by
+        # key.
+        self._rendered = not masking.masks
         self._sampling = sampling
+        self._all = sampling.keeps_all
         self._now = now
         self._monotonic_ns = monotonic_ns
         self._seq = 0
@@ -111,34 +118,22 @@ class DecisionLog:
         number either; what the candidate disagrees with is always logged.
         """
         elapsed_us = self._elapsed_us(call)
-        kind = disagreement(decision, candidate)
-        self._count(call, decision, elapsed_us)
+        kind = None if candidate is None else disagreement(decision, candidate)
+        if self._counts:
+            self._count(call, decision, elapsed_us)
         if kind is not None:
             self._observer.disagreed(kind.value)
-        elif decision.refusal is None and not self._sampling.keeps():
+        elif decision.refusal is None and not (self._all or self._sampling.keeps()):
             return
-        terms = None if request.terms is None else terms_record(request.terms)
-        line = {
-            "timestamp": self._now(),
-            "level": _level(decision.refusal),
-            "event": "decision",
-            "decision_id": decision_id,
-            "rpc": call.rpc,
-            **request_head(request, sent, terms, decision.account_id),
-            "latency_us": elapsed_us,
-            "peer": call.peer,
-            "caller": call.caller,
-            "trace_id": call.trace_id,
-            **outcome(decision.refusal),
-            "total_notional": decision.total_notional,
-            "least_req_ratio": decision.least_req_ratio,
-            "margin_ratio": decision.margin_ratio,
-            "maintenance_margin_ratio": decision.maintenance_margin_ratio,
-            "revision": decision.liquidation_revision,
-            "rules_version": decision.rules_version,
-        }
-        _add_opinions(line, decision, candidate if kind else None)
-        self._number(line, self._request(request, sent, terms, decision))
+        line, asked = decision_line(
+            request, sent, decision, candidate if kind else None, rendered=self._rendered
+        )
+        line["timestamp"] = self._now()
+        line["level"] = _level(decision.refusal)
+        line["decision_id"] = decision_id
+        line["rpc"] = call.rpc
+        add_call(line, call, elapsed_us)
+        self._number(line, asked)
 
     def begin(
         self,
@@ -162,21 +157,20 @@ class DecisionLog:
         elapsed_us = self._elapsed_us(call)
         kind = None
         if not known:
-            kind = disagreement(decision, candidate)
+            kind = None if candidate is None else disagreement(decision, candidate)
             self._count(call, decision, elapsed_us)
             if kind is not None:
                 self._observer.disagreed(kind.value)
             if decision.refusal is None:
                 self._observer.claim_begun()
-        terms = None if request.terms is None else terms_record(request.terms)
         line = self._head(_level(decision.refusal), "claim", decision_id, call.rpc)
-        line.update(request_head(request, sent, terms, decision.account_id))
-        _add_call(line, call, elapsed_us)
+        asked = add_request(line, request, sent, decision, rendered=self._rendered)
+        add_call(line, call, elapsed_us)
         line["request_id"] = request_id[:MAX_ID]
         line["known"] = known
         line.update(claim_fields("begin", claim))
-        _add_decision(line, decision, candidate if kind else None)
-        self._number(line, begin | self._request(request, sent, terms, decision))
+        add_decision(line, decision, candidate if kind else None)
+        self._number(line, begin | asked)
 
     def claim_change(
         self,
@@ -200,10 +194,10 @@ class DecisionLog:
                 self._observer.claim_ended(ClaimEnd.FORCED if asked.get("force") else ended)
         line = self._head(_level(refusal), "claim", decision_id, call.rpc)
         line.update(claim_head(claim, rules_version))
-        _add_call(line, call, self._elapsed_us(call))
+        add_call(line, call, self._elapsed_us(call))
         line.update(claim_fields(change, claim))
         line["known"] = known
-        line.update(outcome(refusal))
+        add_outcome(line, refusal)
         self._number(line, asked)
 
     def liquidation(
@@ -241,9 +235,9 @@ class DecisionLog:
         self._observer.liquidation(change)
         line = self._head(_level(refusal), "liquidation", decision_id, call.rpc)
         line.update(head)
-        _add_call(line, call, self._elapsed_us(call))
+        add_call(line, call, self._elapsed_us(call))
         line["change"] = change
-        line.update(outcome(refusal))
+        add_outcome(line, refusal)
         self._number(line, record)
 
     def fault(self, decision_id: str, error: BaseException) -> None:
@@ -295,20 +289,9 @@ class DecisionLog:
             "rpc": rpc,
         }
 
-    def _request(
-        self,
-        request: ClaimRequest,
-        sent: Message | bytes,
-        terms: Record | None,
-        decision: Decision,
-    ) -> Record:
-        # What is masked has to be there key by key.
-        rendered = not self._masking.masks
-        return request_record(request, sent, terms, decision, rendered=rendered)
-
     def _number(self, line: dict[str, Any], request: object) -> None:
         """Writes `line`, which is this log's own from now on, with its number and the request."""
-        if self._masking.masks:
+        if not self._rendered:
             line = self._masking.apply({**line, "request": request})
             request = line.pop("request")
         line["process"] = self.process
@@ -316,13 +299,14 @@ class DecisionLog:
         with self._lock:
             self._seq += 1
             line["seq"] = self._seq
-            if self._sampling.share != ONE:
+            if not self._all:
                 line["sample"] = plain(self._sampling.share)
             # The request comes last: it is the longest, and read by few.
             line["request"] = request
             # Rendered here, as structlog's chain would take longer than the line itself.
             self._sink.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-        self._observer.line(line["event"])
+        if self._counts:
+            self._observer.line(line["event"])
 
 
 class _Lines:
@@ -336,37 +320,5 @@ def _render(_: object, __: str, line: EventDict) -> bytes:
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _add_call(line: dict[str, Any], call: CallInfo, elapsed_us: int) -> None:
-    line["latency_us"] = elapsed_us
-    line["peer"] = call.peer
-    line["caller"] = call.caller
-    line["trace_id"] = call.trace_id
-
-
 def _level(refusal: Refusal | None) -> str:
     return "info" if refusal is None else _LEVELS.get(refusal.row.code, "info")
-
-
-def _add_decision(line: dict[str, Any], decision: Decision, candidate: Decision | None) -> None:
-    line.update(outcome(decision.refusal))
-    line["total_notional"] = decision.total_notional
-    line["least_req_ratio"] = decision.least_req_ratio
-    line["margin_ratio"] = decision.margin_ratio
-    line["maintenance_margin_ratio"] = decision.maintenance_margin_ratio
-    line["revision"] = decision.liquidation_revision
-    line["rules_version"] = decision.rules_version
-    _add_opinions(line, decision, candidate)
-
-
-def _add_opinions(line: dict[str, Any], decision: Decision, candidate: Decision | None) -> None:
-    """What rules in shadow mode and the candidate rules would have refused."""
-    if decision.shadow:
-        line["shadow"] = [
-            {"rule": refusal.rule, "code": refusal.row.code, "message": refusal.message}
-            for refusal in decision.shadow
-        ]
-    if candidate is not None:
-        line["candidate"] = {
-            "rules_version": candidate.rules_version,
-            **outcome(candidate.refusal),
-        }

@@ -43,6 +43,8 @@ __all__ = ["Metrics"]
 class Metrics(Instruments):
     """Counts and measures what one process does."""
 
+    counts = True
+
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)

@@ -78,6 +78,9 @@ def check_ratio_qty_request_range(given: RuleInput) -> Refusal | None:
     """-1005: a ratio of the terms is not within [0, 1], both inclusive."""
     terms = given.terms
     assert terms is not None, _NEEDED
+    ratio = terms.ratio_qty_request
+    if ratio is not None and ZERO <= ratio <= ONE:
+        return None  # nearly all
     for index, ratio in enumerate(terms.ratios):
         if not ZERO <= ratio <= ONE:
             return Refusal(
@@ -148,6 +151,8 @@ def check_tier_shape(given: RuleInput) -> Refusal | None:
     terms, liquidation = given.terms, given.liquidation
     assert terms is not None, _NEEDED
     assert liquidation is not None, _NEEDED
+    if liquidation.tier is Tier.LOW and not terms.symbols and not terms.limit_price:
+        return None  # nearly all
     if violation := _shape_violation(terms, liquidation):
         return Refusal(errors.WRONG_FORMAT, "tier_shape", violations=(violation,))
     return None
@@ -162,8 +167,6 @@ def _shape_violation(terms: Terms, liquidation: Liquidation) -> FieldViolation |
         return FieldViolation(
             "terms.symbols", "is required: tier HIGH takes one ratio for each symbol"
         )
-    if not terms.symbols and not terms.limit_price:
-        return None
     listed = facts_of(liquidation).by_symbol.keys()
     for index, named in enumerate(terms.symbols):
         if named.symbol not in listed:
@@ -230,9 +233,8 @@ def check_liquidator_not_in_liquidation(given: RuleInput) -> Refusal | None:
 
 def check_margin_below_maintenance(given: RuleInput) -> Refusal | None:
     """-1202: margin_ratio >= maintenance_margin_ratio; being equal is enough margin."""
-    liquidation = given.liquidation
-    assert liquidation is not None, _NEEDED
-    facts = facts_of(liquidation)
+    facts = given.facts
+    assert facts is not None, _NEEDED
     if not facts.margin_is_enough:
         return None
     return Refusal(
@@ -242,7 +244,7 @@ def check_margin_below_maintenance(given: RuleInput) -> Refusal | None:
             "margin_ratio": facts.margin_ratio_text,
             "maintenance_margin_ratio": facts.maintenance_margin_ratio_text,
         },
-        subject=f"accounts/{liquidation.account_id}",
+        subject=f"accounts/{_liquidation(given).account_id}",
     )
 
 
@@ -252,7 +254,9 @@ def check_least_request_ratio(given: RuleInput) -> Refusal | None:
     On LOW the liquidation's total counts, on HIGH each requested symbol, in request order. Where
     the notional is below the threshold only the whole may be claimed.
     """
-    threshold = given.policy.min_claim_notional[_liquidation(given).tier]
+    liquidation = given.liquidation
+    assert liquidation is not None, _NEEDED
+    threshold = given.policy.min_claim_notional[liquidation.tier]
     for check in given.checks or ():
         ratio = check.ratio if check.ratio is not None else ZERO
         if check.notional < threshold:

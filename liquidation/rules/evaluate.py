@@ -1,19 +1,17 @@
 """From a request and what is stored to a decision: the rules, in order."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from decimal import Decimal
 from functools import cache
 from typing import Final
 
 from liquidation.rules.checks import RULES, Rule, max_quantity
 from liquidation.rules.explain import explain_rule
 from liquidation.rules.model import (
+    Claimed,
     ClaimedPosition,
     ClaimRequest,
     Decision,
     Liquidation,
-    Position,
     Refusal,
     RuleInput,
     RuleResult,
@@ -24,11 +22,9 @@ from liquidation.rules.model import (
 )
 from liquidation.rules.numbers import least_ratio, plain, product, total
 from liquidation.rules.policy import Mode, Policy
-from liquidation.rules.snapshot import facts_of
+from liquidation.rules.snapshot import SnapshotFacts, facts_of
 
 __all__ = ["decide", "evaluate", "evaluate_candidate", "rule_input"]
-
-_Claimed = tuple[tuple[Position, Decimal], ...]
 
 
 def evaluate(policy: Policy, request: ClaimRequest, state: StoredState | None) -> Decision:
@@ -45,16 +41,20 @@ def evaluate_candidate(decision: Decision, candidate: Policy) -> Decision:
 def rule_input(policy: Policy, request: ClaimRequest, state: StoredState | None) -> RuleInput:
     """All that the rules look at. `state` is None if the store was not asked."""
     terms = request.terms
-    liquidation = None
-    claimed = checks = None
+    liquidation = facts = claimed = checks = whole = None
     if terms is not None and state is not None:
         liquidation = _snapshot_to_decide_on(request.snapshot, state)
         if liquidation is not None:
-            if liquidation.tier is Tier.LOW:
-                claimed, checks = _of_all(terms, liquidation)
+            facts = liquidation.facts or facts_of(liquidation)
+            ratio = terms.ratio_qty_request
+            if liquidation.tier is Tier.HIGH:
+                claimed, checks = _of_named(terms, facts)
+            elif ratio is None:
+                checks = (ThresholdCheck(None, facts.total_notional, None),)
             else:
-                claimed, checks = _of_named(terms, liquidation)
-            if terms.limit_price and not _lists(liquidation, terms.limit_price):
+                whole = facts.whole_claim(policy, ratio, terms.extra_liquidation_ratio)
+                claimed, checks = whole.claimed, whole.checks
+            if terms.limit_price and not terms.limit_price.keys() <= facts.by_symbol.keys():
                 claimed = None
     return RuleInput(
         policy,
@@ -64,8 +64,10 @@ def rule_input(policy: Policy, request: ClaimRequest, state: StoredState | None)
         request.liquidator,
         state,
         liquidation,
+        facts,
         claimed,
         checks,
+        whole,
     )
 
 
@@ -81,22 +83,11 @@ def _snapshot_to_decide_on(sent: Liquidation | None, state: StoredState) -> Liqu
     return stored if sent.revision < stored.revision else sent
 
 
-def _of_all(
-    terms: Terms, liquidation: Liquidation
-) -> tuple[_Claimed | None, tuple[ThresholdCheck, ...]]:
-    """What a claim on LOW is about: every position, and the total."""
-    ratio = terms.ratio_qty_request
-    checks = (ThresholdCheck(None, facts_of(liquidation).total_notional, ratio),)
-    if ratio is None:
-        return None, checks
-    return tuple([(position, ratio) for position in liquidation.positions]), checks
-
-
 def _of_named(
-    terms: Terms, liquidation: Liquidation
-) -> tuple[_Claimed | None, tuple[ThresholdCheck, ...] | None]:
+    terms: Terms, facts: SnapshotFacts
+) -> tuple[Claimed | None, tuple[ThresholdCheck, ...] | None]:
     """What a claim on HIGH is about: each named symbol, if all of them are listed."""
-    by_symbol = facts_of(liquidation).by_symbol
+    by_symbol = facts.by_symbol
     claimed = []
     checks = []
     for named in terms.symbols:
@@ -108,16 +99,19 @@ def _of_named(
     return (tuple(claimed), tuple(checks)) if claimed else (None, None)
 
 
-def _lists(liquidation: Liquidation, limits: Mapping[str, Decimal]) -> bool:
-    """Whether every symbol with a limit is one of the liquidation."""
-    return limits.keys() <= facts_of(liquidation).by_symbol.keys()
-
-
 def decide(given: RuleInput, *, explain: bool = False) -> Decision:
     """The decision on `given`. With `explain` every rule runs, else only up to the refusal."""
     shadow: tuple[Refusal, ...] = ()
     decisive: Refusal | None = None
-    rules = _rules_to_run(given)
+    rules = _rules_that_find(
+        given.terms is not None,
+        given.state is not None,
+        given.liquidation is not None,
+        given.claimed is not None,
+        given.liquidator is not None,
+    )
+    if given.policy.modes:
+        rules = tuple(rule for rule in rules if given.policy.mode(rule.name) is not Mode.OFF)
     for rule in rules:
         refusal = rule.check(given)
         if refusal is None:
@@ -130,20 +124,6 @@ def decide(given: RuleInput, *, explain: bool = False) -> Decision:
     if explain:
         trace = tuple(explain_rule(rule, given, runs=rule in rules) for rule in RULES)
     return _decision(given, decisive, trace, shadow)
-
-
-def _rules_to_run(given: RuleInput) -> tuple[Rule, ...]:
-    """The rules that are not off and find in `given` what they look at, in order."""
-    rules = _rules_that_find(
-        given.terms is not None,
-        given.state is not None,
-        given.liquidation is not None,
-        given.claimed is not None,
-        given.liquidator is not None,
-    )
-    if not given.policy.modes:
-        return rules
-    return tuple(rule for rule in rules if given.policy.mode(rule.name) is not Mode.OFF)
 
 
 _PARTS: Final = ("terms", "state", "liquidation", "claimed", "liquidator")
@@ -163,11 +143,17 @@ def _decision(
     trace: tuple[RuleResult, ...],
     shadow: tuple[Refusal, ...],
 ) -> Decision:
-    liquidation, version = given.liquidation, given.policy.version
-    if liquidation is None:
+    liquidation, facts, whole = given.liquidation, given.facts, given.whole
+    version = given.policy.version
+    if liquidation is None or facts is None:
         return Decision(refusal, version, trace=trace, shadow=shadow, given=given)
-    facts = facts_of(liquidation)
-    notional, least = _notional_and_least_ratio(given, liquidation)
+    if whole is not None and whole.policy is given.policy:
+        notional, least = facts.total_notional_text, whole.least_req_ratio
+    else:
+        notional, least = _notional_and_least_ratio(given, liquidation, facts)
+    positions: tuple[ClaimedPosition, ...] = ()
+    if refusal is None and given.claimed is not None:
+        positions = _claimed_positions(given, given.claimed)
     return Decision(
         refusal,
         version,
@@ -177,21 +163,22 @@ def _decision(
         facts.maintenance_margin_ratio_text,
         liquidation.revision,
         liquidation.account_id,
-        _positions(given) if refusal is None else (),
+        positions,
         trace,
         shadow,
         given,
     )
 
 
-def _notional_and_least_ratio(given: RuleInput, liquidation: Liquidation) -> tuple[str, str]:
+def _notional_and_least_ratio(
+    given: RuleInput, liquidation: Liquidation, facts: SnapshotFacts
+) -> tuple[str, str]:
     """The notional that the claim is about, and the least ratio that passes; as texts."""
     checks = given.checks
     if checks is None:
         return "", ""
     threshold = given.policy.min_claim_notional[liquidation.tier]
     if checks[0].symbol is None:
-        facts = facts_of(liquidation)
         return facts.total_notional_text, facts.least_ratio_text(threshold)
     notional = total([check.notional for check in checks])
     # The largest of the least ratios is that of the smallest notional.
@@ -199,23 +186,11 @@ def _notional_and_least_ratio(given: RuleInput, liquidation: Liquidation) -> tup
     return plain(notional), plain(least)
 
 
-def _positions(given: RuleInput) -> tuple[ClaimedPosition, ...]:
-    terms, liquidation = given.terms, given.liquidation
-    if terms is None or liquidation is None or given.claimed is None:
-        return ()
-    if liquidation.tier is not Tier.LOW:
-        return _claimed_positions(terms, given.claimed)
-    # Liquidators ask for the same share of everything again and again: 5 µs less.
-    facts, shares = facts_of(liquidation), (terms.ratio_qty_request, terms.extra_liquidation_ratio)
-    known, positions = facts.claimed
-    if known != shares:
-        positions = _claimed_positions(terms, given.claimed)
-        # At once, since other threads decide on the same snapshot.
-        facts.claimed = (shares, positions)
-    return positions
-
-
-def _claimed_positions(terms: Terms, claimed: _Claimed) -> tuple[ClaimedPosition, ...]:
+def _claimed_positions(given: RuleInput, claimed: Claimed) -> tuple[ClaimedPosition, ...]:
+    terms, whole = given.terms, given.whole
+    assert terms is not None, "only what fits the terms is claimed"
+    if whole is not None and whole.positions is not None:
+        return whole.positions
     extra = terms.extra_liquidation_ratio
     positions = []
     for position, ratio in claimed:
@@ -225,4 +200,6 @@ def _claimed_positions(terms: Terms, claimed: _Claimed) -> tuple[ClaimedPosition
         most = plain(max_quantity(terms, position.position_qty, ratio)) if extra else qty
         notional = plain(product(quantity, position.mark_price).copy_abs())
         positions.append(ClaimedPosition(position.symbol, qty, most, notional))
+    if whole is not None:
+        whole.positions = tuple(positions)
     return tuple(positions)

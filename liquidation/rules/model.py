@@ -16,7 +16,7 @@ from liquidation.rules.value import value
 
 if TYPE_CHECKING:
     from liquidation.rules.policy import Policy
-    from liquidation.rules.snapshot import SnapshotFacts
+    from liquidation.rules.snapshot import SnapshotFacts, WholeClaim
 
 __all__ = [
     "ActiveClaim",
@@ -24,6 +24,7 @@ __all__ = [
     "ClaimEvent",
     "ClaimRequest",
     "ClaimState",
+    "Claimed",
     "ClaimedPosition",
     "Decision",
     "FieldViolation",
@@ -252,6 +253,10 @@ class ThresholdCheck:
     ratio: Decimal | None
 
 
+# What a claim is about: positions, and the ratio that is asked for of each.
+Claimed = tuple[tuple[Position, Decimal], ...]
+
+
 @value
 class ClaimRequest:
     """A request for a claim as it was parsed. With `violations` nothing else of it is to be used.
@@ -273,8 +278,9 @@ class RuleInput:
     """All that the rules look at.
 
     `terms` is None if the request is not well formed, `state` if the store was not asked,
-    `liquidation` if none is known, `claimed` if the terms do not fit the liquidation's tier and
-    symbols, `checks` if the notional that the claim is about cannot be told.
+    `liquidation` and its `facts` if none is known, `claimed` if the terms do not fit the
+    liquidation's tier and symbols, `checks` if the notional that the claim is about cannot be told.
+    `whole` is what a claim on all positions has in common with others of the same shares.
     """
 
     policy: "Policy"
@@ -284,8 +290,10 @@ class RuleInput:
     liquidator: Liquidator | None = None
     state: StoredState | None = None
     liquidation: Liquidation | None = None
-    claimed: tuple[tuple[Position, Decimal], ...] | None = None
+    facts: "SnapshotFacts | None" = None
+    claimed: Claimed | None = None
     checks: tuple[ThresholdCheck, ...] | None = None
+    whole: "WholeClaim | None" = None
 
 
 @value
@@ -296,15 +304,15 @@ class Refusal:
     message. `subject` names the thing that the refusal is about, such as "liquidations/42".
     """
 
-    row: ErrorRow
+    row: ErrorRow = field(hash=False)
     rule: str = ""
-    values: Mapping[str, str] = field(default_factory=dict)
-    violations: tuple[FieldViolation, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict, hash=False)
+    violations: tuple[FieldViolation, ...] = field(default=(), hash=False)
     subject: str = ""
-    not_found: tuple[str, str] | None = None  # type and name of what was not found
-    retry_after_s: Decimal | None = None
+    not_found: tuple[str, str] | None = field(default=None, hash=False)  # its type and its name
+    retry_after_s: Decimal | None = field(default=None, hash=False)
     # The row's words with numbers filled in: the line, the status and its details share them.
-    message: str = field(default="", init=False, compare=False)
+    message: str = field(default="", init=False, compare=False, hash=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", self.row.render(self.values))

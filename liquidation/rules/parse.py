@@ -135,10 +135,16 @@ def parse_liquidation(
 
 
 def _terms(text: "liquidation_pb2.ClaimTerms", violations: FieldViolations) -> Terms:
-    if text.liquidation_id <= 0:
+    liquidation_id = text.liquidation_id
+    if liquidation_id <= 0:
         violations.add("terms.liquidation_id", "must be above zero")
-    violations.identifier(text.liquidator_id, "terms.liquidator_id")
-    ratio, symbols = _ratios(text, violations)
+    liquidator_id = violations.identifier(text.liquidator_id, "terms.liquidator_id")
+    ratio: Decimal | None = None
+    symbols: tuple[SymbolRatio, ...] = ()
+    if text.symbols:
+        symbols = _symbols(text, violations)
+    else:
+        ratio = violations.decimal(text.ratio_qty_request, "terms.ratio_qty_request")
     extra = ZERO
     if text.extra_liquidation_ratio:
         extra = violations.decimal(text.extra_liquidation_ratio, "terms.extra_liquidation_ratio")
@@ -148,19 +154,17 @@ def _terms(text: "liquidation_pb2.ClaimTerms", violations: FieldViolations) -> T
             violations.identifier(symbol, "terms.limit_price")
             # The key is the caller's own text, so it is not made part of the path.
             limits[symbol] = violations.decimal(price, "terms.limit_price")
-    return Terms(text.liquidation_id, text.liquidator_id, ratio, extra, symbols, limits)
+    return Terms(liquidation_id, liquidator_id, ratio, extra, symbols, limits)
 
 
-def _ratios(
+def _symbols(
     text: "liquidation_pb2.ClaimTerms", violations: FieldViolations
-) -> tuple[Decimal | None, tuple[SymbolRatio, ...]]:
+) -> tuple[SymbolRatio, ...]:
     path = "terms.symbols"
-    if not text.symbols:
-        return violations.decimal(text.ratio_qty_request, "terms.ratio_qty_request"), ()
     if text.ratio_qty_request:
         violations.add("terms.ratio_qty_request", "must not stand beside symbols")
     if not violations.at_most(len(text.symbols), path):
-        return None, ()
+        return ()
     symbols = tuple(
         SymbolRatio(
             violations.identifier(named.symbol, f"{path}[{index}]", "symbol"),
@@ -169,7 +173,7 @@ def _ratios(
         for index, named in enumerate(text.symbols)
     )
     violations.unique([named.symbol for named in symbols], path)
-    return None, symbols
+    return symbols
 
 
 def _snapshot(

@@ -3,11 +3,19 @@
 from decimal import Decimal
 from typing import Any
 
-from liquidation.rules.model import ClaimedPosition, Liquidation, Position
+from liquidation.rules.model import (
+    Claimed,
+    ClaimedPosition,
+    Liquidation,
+    Position,
+    ThresholdCheck,
+    Tier,
+)
 from liquidation.rules.numbers import at_least, least_ratio, plain, total
+from liquidation.rules.policy import Policy
 from liquidation.rules.record import Record, liquidation_record
 
-__all__ = ["SnapshotFacts", "facts_of"]
+__all__ = ["SnapshotFacts", "WholeClaim", "facts_of"]
 
 
 class SnapshotFacts:
@@ -15,16 +23,14 @@ class SnapshotFacts:
 
     `total_notional` is Σ|position_qty × mark_price| in USDC, exact. `margin_is_enough` tells
     whether margin_ratio >= maintenance_margin_ratio. `record` is the snapshot as it is logged;
-    `rendered` is for the log, to keep that record as it writes it. `claimed` is what a claim on all
-    positions was given last: its shares, which are ratio_qty_request and extra_liquidation_ratio,
-    and the positions.
+    `rendered` is for the log, to keep that record as it writes it.
     """
 
     __slots__ = (
         "_by_symbol",
         "_least_ratio",
         "_positions",
-        "claimed",
+        "_whole",
         "maintenance_margin_ratio_text",
         "margin_is_enough",
         "margin_ratio_text",
@@ -46,10 +52,24 @@ class SnapshotFacts:
         self.maintenance_margin_ratio_text = plain(maintenance)
         self.record: Record = liquidation_record(liquidation)
         self.rendered: Any = None
-        self.claimed: tuple[tuple[Decimal | None, Decimal] | None, tuple[ClaimedPosition, ...]] = (
-            None,
-            (),
-        )
+        self._whole: WholeClaim | None = None
+
+    def whole_claim(self, policy: Policy, ratio: Decimal, extra: Decimal) -> "WholeClaim":
+        """What all claims of these shares on all positions have in common; the last one is kept.
+
+        Liquidators ask for the same share of everything again and again.
+        """
+        whole = self._whole
+        if (
+            whole is None
+            or whole.policy is not policy
+            or whole.ratio != ratio
+            or whole.extra != extra
+        ):
+            whole = WholeClaim(policy, ratio, extra, self._positions, self)
+            # Set at once, since other threads decide on the same snapshot.
+            self._whole = whole
+        return whole
 
     def least_ratio_text(self, threshold: Decimal) -> str:
         """The least ratio of all positions that passes, as text; kept for the last threshold."""
@@ -65,6 +85,46 @@ class SnapshotFacts:
         if self._by_symbol is None:
             self._by_symbol = {each.symbol: each for each in self._positions}
         return self._by_symbol
+
+
+class WholeClaim:
+    """A claim on all positions of a LOW liquidation under one policy, whoever asks for it.
+
+    It takes `ratio` and `extra` of each. `claimed` and `checks` are as in `RuleInput`,
+    `least_req_ratio` as in `Decision`; `positions`, what it takes, is filled in when it is granted
+    for the first time. `answer` and `line` are for the API and the log, to keep what is the same in
+    all answers and lines.
+    """
+
+    __slots__ = (
+        "answer",
+        "checks",
+        "claimed",
+        "extra",
+        "least_req_ratio",
+        "line",
+        "policy",
+        "positions",
+        "ratio",
+    )
+
+    def __init__(
+        self,
+        policy: Policy,
+        ratio: Decimal,
+        extra: Decimal,
+        positions: tuple[Position, ...],
+        facts: SnapshotFacts,
+    ) -> None:
+        self.policy = policy
+        self.ratio = ratio
+        self.extra = extra
+        self.claimed: Claimed = tuple([(position, ratio) for position in positions])
+        self.checks = (ThresholdCheck(None, facts.total_notional, ratio),)
+        self.least_req_ratio = facts.least_ratio_text(policy.min_claim_notional[Tier.LOW])
+        self.positions: tuple[ClaimedPosition, ...] | None = None
+        self.answer: bytes = b""
+        self.line: Any = None
 
 
 def facts_of(liquidation: Liquidation) -> SnapshotFacts:

@@ -43,8 +43,10 @@ NOTHING_SAID: Final[dict[type, dict[str, object]]] = {
         "liquidator": None,
         "state": None,
         "liquidation": None,
+        "facts": None,
         "claimed": None,
         "checks": None,
+        "whole": None,
     },
     model.Refusal: {
         "rule": "",

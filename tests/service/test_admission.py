@@ -171,7 +171,8 @@ def test_a_refusal_tells_nothing_of_the_key(world: World) -> None:
 
 
 def rates(world: World, liquidator: str, times: int) -> list[Refusal | None]:
-    return [world.admission.rate(liquidator) for _ in range(times)]
+    per_second = world.limits.liquidator_requests_per_second
+    return [world.admission.rate(liquidator, per_second) for _ in range(times)]
 
 
 def test_without_a_limit_no_rate_is_refused(world: World) -> None:
@@ -233,7 +234,7 @@ def test_as_many_calls_as_allowed_are_in_progress_and_a_place_is_free_again_afte
 
     assert [limiter.enter(), limiter.enter(), limiter.enter()] == [True, True, False]
     limiter.leave()
-    assert (limiter.is_full, limiter.enter(), limiter.in_progress) == (False, True, 2)
+    assert (limiter.enter(), limiter.in_progress) == (True, 2)
 
 
 def test_a_limit_that_is_lowered_takes_no_place_away(world: World) -> None:
@@ -243,8 +244,8 @@ def test_a_limit_that_is_lowered_takes_no_place_away(world: World) -> None:
 
     world.limits = Limits(max_concurrent_calls=1)
 
-    assert (limiter.in_progress, limiter.is_full, limiter.enter()) == (2, True, False)
+    assert (limiter.in_progress, limiter.enter()) == (2, False)
     limiter.leave()
-    assert limiter.is_full
+    assert not limiter.enter()
     limiter.leave()
     assert limiter.enter()
