@@ -1,13 +1,11 @@
 """Exchanges on the queue transport: streams that are answered message by message."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from grpc._cython.cygrpc import ReceiveCloseOnServerOperation, ReceiveMessageOperation
 
 from liquidation.transport import statuses
 from liquidation.transport.base import (
-    LARGE_BYTES,
     MOST_MESSAGES,
     MOST_READ_AHEAD_BYTES,
     Exchange,
@@ -38,12 +36,14 @@ class ExchangeCall(StreamCall):
         self.core.start_server_batch((ReceiveCloseOnServerOperation(0),), self._closed)
         self._to_settle()
 
-    def take(self, message: Sequence[bytes]) -> None:
+    def take(self, _: object) -> None:
         if self.ended:
             self._busy = False
             return
+        messages, self._inbox = self._inbox[:MOST_MESSAGES], self._inbox[MOST_MESSAGES:]
+        self._read_ahead()
         try:
-            work = self._handler.handle(self, message)
+            work = self._handler.handle(self, messages)
         except BaseException as error:  # noqa: BLE001 - one call must not end all others
             self._loop.failed(self, error)
             work = None
@@ -56,87 +56,59 @@ class ExchangeCall(StreamCall):
         self._busy = False
         self._to_settle()
 
-    def waits(self) -> None:
-        """Reads ahead while the work waits, so that the next hand-over is many messages."""
-        if not self._receiving:
-            self._read_ahead()
-
     def settle(self) -> None:
         """Sends what can be sent; when all is with gRPC, goes on to the next messages."""
         with self._loop.lock:
             self._unsettled = False
-            if self._answers_one():
-                # The next message is asked for together with the answer to this one.
-                operations = [self._next_message(), ReceiveMessageOperation(0)]
-                self._wait()
-                self._start(operations, self._answered_and_received)
-                return
             self._flush()
             if self._busy or self._out or self.ended:
                 return
         self._go_on()
 
-    def _answers_one(self) -> bool:
-        return (
-            len(self._out) == 1
-            and self._sending is None
-            and not (self._busy or self._receiving or self._half_closed or self._inbox)
-            and not (self.ended or self._loop.draining)
-            and len(self._out[0]) < LARGE_BYTES
-        )
-
     def _go_on(self) -> None:
         if self._inbox:
-            self._busy = True
-            messages, self._inbox = self._inbox[:MOST_MESSAGES], self._inbox[MOST_MESSAGES:]
-            self._loop.ready.append((self, messages))
+            self._hand_over()
         elif self._half_closed:
             self.refuse(*statuses.OK)
         elif self._loop.draining:
             self.refuse(*statuses.DRAINING)
         else:
-            receiving = self._receiving
-            self._wait()
-            if not receiving:
-                self.core.start_server_batch((ReceiveMessageOperation(0),), self._received)
+            # It waits for its caller's next message.
+            self.waited = self._loop.waiting.sheds
+            self._loop.waiting.idle[self] = None
+            self._read_ahead()
 
-    def _wait(self) -> None:
-        """The stream waits for its caller's next message."""
-        self._receiving = True
-        self.waited = self._loop.waiting.sheds
-        self._loop.waiting.idle[self] = None
-
-    def _answered_and_received(self, event: Any) -> None:
-        self._message_sent()
-        self._received(event)
+    def _hand_over(self) -> None:
+        """Lets the handler have what has come, and what still comes in this turn."""
+        self._busy = True
+        self._loop.ready.append((self, None))
 
     def _received(self, event: Any) -> None:
         self._receiving = False
         self._loop.waiting.idle.pop(self, None)
-        message = event.batch_operations[-1].message()
+        message = event.batch_operations[0].message()
         if message is None:
             self._half_closed = True
             self._to_settle()
-        elif self._busy:
-            self._inbox.append(message)
-            self._read_ahead()
-        elif self._inbox or self._out:
-            # It was read ahead, and others are before it, or their answers.
-            self._inbox.append(message)
+            return
+        self._inbox.append(message)
+        self._read_ahead()
+        if self._out:
+            # Answers to those before it go first: who does not read is not read from for long.
             self._to_settle()
-        elif not self.ended:
-            self._busy = True
-            self._loop.ready.append((self, (message,)))
-
-    def _closed(self, event: Any) -> None:
-        super()._closed(event)
-        self._tell_closed(self._handler.closed)
+        elif not (self._busy or self.ended):
+            self._hand_over()
 
     def _read_ahead(self) -> None:
+        """Reads on, such that the next hand-over is many messages, while there are not too many."""
         if (
-            not (self._half_closed or self.ended)
+            not (self._receiving or self._half_closed or self.ended)
             and len(self._inbox) < MOST_MESSAGES
             and sum(map(len, self._inbox)) < MOST_READ_AHEAD_BYTES
         ):
             self._receiving = True
             self.core.start_server_batch((ReceiveMessageOperation(0),), self._received)
+
+    def _closed(self, event: Any) -> None:
+        super()._closed(event)
+        self._tell_closed(self._handler.closed)
