@@ -1,10 +1,11 @@
 """What is common to all calls of the queue transport, and unary calls.
 
-The answering thread touches a call without a lock; another thread, which may reply while the
-answering one looks on, takes the loop's lock.
+A call is the answering thread's alone, so nothing here takes a lock. What another thread says of it
+it leaves to that thread (`Loop.do`).
 """
 
 import time
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ class QueueCall:
         return max(0.0, deadline - time.time())
 
     def resume(self) -> None:
-        self._loop.resume(self)
+        self._loop.do(self.core, partial(self._loop.works.resume, self))
 
     def set_trailers(self, trailers: Metadata) -> None:
         """Sets what is sent with the status of a reply; streams end by `refuse`."""
@@ -169,16 +170,12 @@ class UnaryCall(QueueCall):
         )
 
     def fail(self) -> None:
-        # The handler may have given it to another thread.
-        with self._loop.lock:
-            self.refuse(*statuses.FAULT)
+        self.refuse(*statuses.FAULT)
 
     def listen(self) -> None:
-        """Asks gRPC to tell when the caller goes, unless the call has been answered."""
-        with self._loop.lock:
-            if not self._ended:
-                self._listening = True
-                self.core.start_server_batch((ReceiveCloseOnServerOperation(0),), self._closed)
+        """Asks gRPC to tell when the caller goes; the call has not been answered."""
+        self._listening = True
+        self.core.start_server_batch((ReceiveCloseOnServerOperation(0),), self._closed)
 
     @property
     def ended(self) -> bool:
@@ -189,18 +186,19 @@ class UnaryCall(QueueCall):
         self._cancelled = event.batch_operations[0].cancelled()
 
     def _end(self, operations: tuple[Any, ...], tag: Any) -> None:
-        loop = self._loop
-        if get_ident() == loop.thread:
-            if not self._ended:
-                self._ended = True
-                loop.replies.append(
-                    (self.core, operations[:-1] if self._listening else operations, tag)
-                )
-            return
-        with loop.lock:
-            if not self._ended:
-                self._ended = True
-                loop.reply_now(self.core, operations[:-1] if self._listening else operations, tag)
+        if get_ident() == self._loop.thread:
+            self._end_here(operations, tag)
+        else:
+            self._loop.do(self.core, partial(self._end_here, operations, tag))
+
+    def _end_here(self, operations: tuple[Any, ...], tag: Any) -> None:
+        if not self._ended:
+            self._ended = True
+            if self._listening:
+                operations = operations[:-1]
+            self._loop.replies.append((self.core, operations, tag))
+        elif tag is not SENT:
+            tag(None)
 
 
 class Taking:

@@ -58,12 +58,9 @@ class ExchangeCall(StreamCall):
 
     def settle(self) -> None:
         """Sends what can be sent; when all is with gRPC, goes on to the next messages."""
-        with self._loop.lock:
-            self._unsettled = False
-            self._flush()
-            if self._busy or self._out or self.ended:
-                return
-        self._go_on()
+        super().settle()
+        if not (self._busy or self._out or self.ended):
+            self._go_on()
 
     def _go_on(self) -> None:
         if self._inbox:

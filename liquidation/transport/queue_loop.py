@@ -58,8 +58,8 @@ _now = time.monotonic
 class Loop:
     """Takes the events of one server and answers them, on one thread of its own.
 
-    What is public here is for the calls and the server of this package. Other threads may use
-    `lock`, `resume`, `reply_now`, `untaken`, and what `QueueServer` asks with `ask`.
+    What is public here is for the calls and the server of this package. Other threads may use `do`,
+    `ask` and `untaken`.
     """
 
     def __init__(
@@ -76,7 +76,8 @@ class Loop:
         self._handlers = {method.encode(): handler for method, handler in handlers.items()}
         self._on_fault = on_fault
         self.untaken = Untaken(max_untaken_bytes)
-        self.lock = threading.Lock()
+        # Held while another thread wakes this one, and when all is over.
+        self._lock = threading.Lock()
         self.thread = 0
         self.over = False
         # Answers of this turn, and those that are held back while a drain begins.
@@ -87,6 +88,9 @@ class Loop:
         self.ready: list[tuple[Any, Any]] = []
         self.works = Works(self.failed)
         self._asked: deque[Callable[[], None]] = deque()
+        self._waking = False
+        # Bound once: it is the tag of each batch that wakes.
+        self._woken: Callable[[object], None] = self._wake
         self.waiting = Waiting(max_call_s)
         self.draining = False
         self._tick_s = _TICK_S
@@ -112,8 +116,10 @@ class Loop:
 
     def _turn(self) -> None:
         works = self.works
-        busy = works.due or self.ready
+        busy = works.due or self.ready or self._asked
         self._take_events(self.queue.poll(0.0 if busy else time.time() + self._tick_s))
+        if self._asked:
+            self._answer_asked()
         if self.ready:
             self._hand_over()
         if works.due:
@@ -122,8 +128,6 @@ class Loop:
             self._settle()
         if self.replies:
             self._send()
-        if self._asked:
-            self._answer_asked()
         self._now_s = now_s = _now()
         if now_s >= self._next_look_s:
             self._next_look_s = now_s + _LOOK_S
@@ -208,20 +212,10 @@ class Loop:
     def _send(self) -> None:
         replies, self.replies = self.replies, []
         if self._held is not None:
-            with self.lock:
-                self._held.extend(replies)
+            self._held.extend(replies)
             return
         for core, operations, tag in replies:
             self.start(core, operations, tag)
-
-    def reply_now(self, core: Any, operations: tuple[Any, ...], tag: Any) -> None:
-        """Sends an answer from another thread; the lock is held."""
-        if self.over:
-            return
-        if self._held is not None:
-            self._held.append((core, operations, tag))
-            return
-        self.start(core, operations, tag)
 
     def start(self, core: Any, operations: tuple[Any, ...], tag: Any) -> None:
         """Hands a batch with an answer to gRPC; if gRPC does not take it, the call fails."""
@@ -235,13 +229,22 @@ class Loop:
             tag(None)
         core.cancel()
 
-    def resume(self, call: QueueCall) -> None:
-        """Lets the work of a call go on that waits, or will; from any thread."""
-        if not self.over:
-            self.works.resume(call, self.thread, self.lock)
+    def do(self, core: Any, what: Callable[[], None]) -> None:
+        """Lets the answering thread do `what` about the call `core`, soon; from any thread."""
+        self._asked.append(what)
+        if not self._waking and get_ident() != self.thread:
+            self._waking = True
+            with self._lock:
+                if not self.over:
+                    # A batch of nothing ends at once, and its end wakes the thread.
+                    core.start_server_batch((), self._woken)
+
+    def _wake(self, _: object) -> None:
+        # Before what was asked is looked at: what comes after that wakes the thread again.
+        self._waking = False
 
     def ask(self, what: Callable[[], None]) -> threading.Event:
-        """Lets the answering thread do `what`; the event is set when it has."""
+        """Lets the answering thread do `what` within a tick; the event is set when it has."""
         done = threading.Event()
 
         def answer() -> None:
@@ -290,8 +293,7 @@ class Loop:
 
     def release(self) -> None:
         """Lets the answers go that were held back."""
-        with self.lock:
-            held, self._held = self._held or [], None
+        held, self._held = self._held or [], None
         for core, operations, tag in held:
             self.start(core, operations, tag)
 
@@ -306,7 +308,7 @@ class Loop:
     def _end_if_done(self, all_over_s: float) -> None:
         if not self.works.all_done and _now() < all_over_s + _WORK_ON_S:
             return
-        with self.lock:
+        with self._lock:
             self.over = True
         self.works.close()
         self.core.destroy()

@@ -1,10 +1,10 @@
 """Exchanges and subscriptions on the queue transport.
 
-gRPC allows one message being sent a call, so what is sent waits in a queue of the call. What is
-sent is under the loop's lock, since any thread may send; what is read is the answering thread's.
+gRPC allows one message being sent a call, so what is sent waits in a queue of the call.
 """
 
 from collections import deque
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
@@ -64,28 +64,43 @@ class StreamCall(QueueCall):
         return len(self._out) + (self._sending is not None)
 
     def send(self, message: bytes) -> bool:
-        with self._loop.lock:
-            if self._status is None and not self.over:
-                if not self._loop.untaken.admit(len(message)):
-                    return False
-                self._out.append(message)
-                self._changed()
+        if self.ended:
+            return True
+        if not self._loop.untaken.admit(len(message)):
+            return False
+        self._here(partial(self._queue, message))
         return True
 
     def send_latest(self, message: bytes) -> None:
-        with self._loop.lock:
-            if self._status is None and not self.over:
-                self._drop_unsent()
-                if self._loop.untaken.admit(len(message)):
-                    self._out.append(message)
-                    self._changed()
+        self._here(partial(self._queue_latest, message))
 
     def refuse(self, code: int, message: str, trailers: Metadata = ()) -> None:
-        details = message.encode()
-        with self._loop.lock:
-            if self._status is None and not self.over:
-                self._status = (code, details, trailers)
-                self._changed()
+        self._here(partial(self._end, (code, message.encode(), trailers)))
+
+    def _here(self, what: "Callable[[], None]") -> None:
+        """Does it now on the answering thread; from others that does it soon."""
+        if get_ident() == self._loop.thread:
+            what()
+        else:
+            self._loop.do(self.core, what)
+
+    def _queue(self, message: bytes) -> None:
+        if self.ended:
+            self._loop.untaken.taken(len(message))
+        else:
+            self._out.append(message)
+            self._to_settle()
+
+    def _queue_latest(self, message: bytes) -> None:
+        if not self.ended:
+            self.drop_unsent()
+            if self._loop.untaken.admit(len(message)):
+                self._queue(message)
+
+    def _end(self, status: tuple[int, bytes, Metadata]) -> None:
+        if not self.ended:
+            self._status = status
+            self._to_settle()
 
     @property
     def code(self) -> int:
@@ -97,14 +112,12 @@ class StreamCall(QueueCall):
 
     def drop_unsent(self) -> None:
         """Forgets what is queued and not begun to be sent."""
-        with self._loop.lock:
-            self._drop_unsent()
+        self._loop.untaken.drop(self._out)
 
     def settle(self) -> None:
         """Sends what can be sent, and reads on; on the answering thread."""
-        with self._loop.lock:
-            self._unsettled = False
-            self._flush()
+        self._unsettled = False
+        self._flush()
 
     def cut_off(self) -> None:
         """Ends the stream with its status at once, before what its caller does not take."""
@@ -116,13 +129,6 @@ class StreamCall(QueueCall):
     def ended(self) -> bool:
         """Whether nothing more can be said: the status is given, or the caller is gone."""
         return self._status is not None or self.over
-
-    def _changed(self) -> None:
-        """Sends soon on the answering thread, at once on others; the lock is held."""
-        if get_ident() == self._loop.thread:
-            self._to_settle()
-        elif not self._loop.over:
-            self._flush()
 
     def _to_settle(self) -> None:
         if not self._unsettled:
@@ -159,10 +165,9 @@ class StreamCall(QueueCall):
         self._to_settle()
 
     def _message_sent(self) -> None:
-        with self._loop.lock:
-            if self._sending is not None:
-                self._loop.untaken.taken(self._sending)
-                self._sending = None
+        if self._sending is not None:
+            self._loop.untaken.taken(self._sending)
+            self._sending = None
 
     def _received(self, event: Any) -> None:
         raise NotImplementedError
@@ -170,9 +175,8 @@ class StreamCall(QueueCall):
     def _closed(self, event: Any) -> None:
         self._cancelled = event.batch_operations[0].cancelled()
         self._message_sent()
-        with self._loop.lock:
-            self.over = True
-            self._drop_unsent()
+        self.over = True
+        self.drop_unsent()
         self._loop.waiting.forget(self)
 
     def _tell_closed(self, closed: "Callable[[Any], None] | None") -> None:
@@ -181,9 +185,6 @@ class StreamCall(QueueCall):
                 closed(self)
             except BaseException as error:  # noqa: BLE001 - one call must not end all others
                 self._loop.fault(error)
-
-    def _drop_unsent(self) -> None:
-        self._loop.untaken.drop(self._out)
 
 
 def _nothing(_: Any) -> None:

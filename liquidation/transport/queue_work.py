@@ -3,10 +3,8 @@
 One chunk is done a turn, and the work then stands at the back: nobody waits for more than a chunk.
 """
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from threading import get_ident
 
 from liquidation.transport.base import Step
 from liquidation.transport.queue_call import QueueCall
@@ -22,9 +20,6 @@ class Works:
         self._failed = failed
         self.due: deque[tuple[QueueCall, Iterator[Step]]] = deque()
         self._parked: set[QueueCall] = set()
-        self._resumed: deque[QueueCall] = deque()
-        self._waking = False
-        self._woken: Callable[[object], None] = self._wake
 
     @property
     def all_done(self) -> bool:
@@ -52,31 +47,14 @@ class Works:
             self._parked.add(call)
             call.waits()
 
-    def resume(self, call: QueueCall, answering: int, lock: threading.Lock) -> None:
-        """Lets the work of a call go on that waits, or will; from any thread."""
-        self._resumed.append(call)
-        if get_ident() == answering:
-            self._take_resumed()
-        elif not self._waking:
-            self._waking = True
-            with lock:
-                # A batch of nothing ends at once, and its end wakes the thread that answers.
-                call.core.start_server_batch((), self._woken)
-
-    def _wake(self, _: object) -> None:
-        # Before the deque is read: what comes after that wakes the thread again.
-        self._waking = False
-        self._take_resumed()
-
-    def _take_resumed(self) -> None:
-        while self._resumed:
-            call = self._resumed.popleft()
-            if call.parked is None:
-                call.permits += 1
-            else:
-                self._parked.discard(call)
-                self.due.append((call, call.parked))
-                call.parked = None
+    def resume(self, call: QueueCall) -> None:
+        """Lets the work of a call go on that waits, or will."""
+        if call.parked is None:
+            call.permits += 1
+        else:
+            self._parked.discard(call)
+            self.due.append((call, call.parked))
+            call.parked = None
 
     def close(self) -> None:
         """Gives up what is not done."""

@@ -29,6 +29,8 @@ _STATE: Final = """
 """
 # Positions of all liquidations that are kept in memory; some ten MiB.
 _MOST_POSITIONS: Final = 20_000
+# Liquidations whose newest revision is kept in memory; about one MiB.
+_MOST_REVISIONS: Final = 10_000
 
 
 class StateRow(NamedTuple):
@@ -130,6 +132,8 @@ class StateCache:
         # What is stored is written anew with each revision: it outlives commits about others.
         self._snapshots: dict[int, tuple[str, Liquidation]] = {}
         self._size = 0
+        # The newest revision that a claim has brought, by liquidation.
+        self._revisions: dict[int, int] = {}
 
     def of(self, queries: Sequence[StateQuery]) -> list[StoredState]:
         """The states, all as they were at one moment.
@@ -163,6 +167,16 @@ class StateCache:
             sqlite3.Error: the file cannot be read.
         """
         return self._parsed(look_up(self._connection, query, request_id, lease_now), query)
+
+    def is_new(self, snapshot: Liquidation) -> bool:
+        """Whether a snapshot is newer than any that this was asked about of its liquidation."""
+        known = self._revisions.get(snapshot.liquidation_id, 0)
+        if snapshot.revision <= known:
+            return False
+        if len(self._revisions) >= _MOST_REVISIONS:
+            self._revisions.clear()
+        self._revisions[snapshot.liquidation_id] = snapshot.revision
+        return True
 
     def known(self, request_id: str) -> BeginResult | None:
         """What a request_id got before; None if it is new.

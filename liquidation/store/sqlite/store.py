@@ -131,18 +131,21 @@ class SqliteStore:
         done: Done[BeginResult],
     ) -> None:
         # A refusal that brings no news needs no write. Whether the claim is granted is not told
-        # from this look, but by the transaction of the writer.
-        outcome: BeginResult | Exception | Found
-        try:
-            outcome = self._looked(request, decide)
-        except sqlite3.Error as error:
-            outcome = cannot_read(error)
-        except Exception as error:  # noqa: BLE001 - told to the one who asked
-            outcome = error
-        if not isinstance(outcome, Found):
-            done(outcome)
-            return
-        seen = outcome
+        # from this look, but by the transaction of the writer. What is news is not looked at twice:
+        # the look takes a fifth of the time of a claim.
+        seen: Found | None = None
+        if request.snapshot is None or not self._states.is_new(request.snapshot):
+            outcome: BeginResult | Exception | Found
+            try:
+                outcome = self._looked(request, decide)
+            except sqlite3.Error as error:
+                outcome = cannot_read(error)
+            except Exception as error:  # noqa: BLE001 - told to the one who asked
+                outcome = error
+            if not isinstance(outcome, Found):
+                done(outcome)
+                return
+            seen = outcome
         self._writer.submit(
             lambda writing: claims.begin(writing, request, decide, self._clock, seen), done
         )
