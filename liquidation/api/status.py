@@ -47,7 +47,8 @@ def fill_status(
 
     `decision` is told in it under `decision_id`; without one the id alone is, unless it is "".
     """
-    if decision is None or decision.trace:
+    if decision is None or decision.trace or refusal.retry_after_s is not None:
+        # How long to wait is different each time.
         _build(status, refusal, decision_id, decision)
         return
     kept, error = _kept(
@@ -67,7 +68,7 @@ def fill_status(
 
 
 # Who is refused asks again, and is refused alike: a fifth of the time of building it anew.
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=512)
 def _kept(
     refusal: Refusal,
     rules_version: str,
