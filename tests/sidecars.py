@@ -153,10 +153,11 @@ def dial(address: str) -> Any:
     return grpc.aio.insecure_channel(address, options=options)
 
 
-def health(channel: Any, service: str) -> Any:
+def health(channel: Any, service: str, *, wait_for_ready: bool = False) -> Any:
     """The health of a service, as it changes."""
     stub: Any = health_pb2_grpc.HealthStub(channel)
-    return stub.Watch(health_pb2.HealthCheckRequest(service=service))
+    request = health_pb2.HealthCheckRequest(service=service)
+    return stub.Watch(request, wait_for_ready=wait_for_ready)
 
 
 @asynccontextmanager

@@ -118,7 +118,8 @@ class Fleet:
         """Returns once the store answers every sidecar."""
         for address in self.addresses:
             async with dial(address) as channel:
-                async for told in health(channel, ""):
+                # A first connection may fail; like any client it tries again.
+                async for told in health(channel, "", wait_for_ready=True):
                     if told.status == health_pb2.HealthCheckResponse.SERVING:
                         break
 
