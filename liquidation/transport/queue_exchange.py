@@ -76,7 +76,7 @@ class ExchangeCall(StreamCall):
             self._read_ahead()
 
     def _hand_over(self) -> None:
-        """Lets the handler have what has come, and what still comes in this turn."""
+        """Gives the handler all messages that arrive in this turn."""
         self._busy = True
         self._loop.ready.append((self, None))
 
@@ -91,15 +91,15 @@ class ExchangeCall(StreamCall):
         self._inbox.append(message)
         self._read_ahead()
         if self._out:
-            # Answers to those before it go first: who does not read is not read from for long.
+            # Earlier answers go first: a caller that does not read them is soon not read from.
             self._to_settle()
         elif not (self._busy or self.ended):
             self._hand_over()
 
     def _read_ahead(self) -> None:
-        """Reads on, such that the next hand-over is many messages, while there are not too many."""
+        """Reads the next message before this one is answered; within bounds, and not in a drain."""
         if (
-            not (self._receiving or self._half_closed or self.ended)
+            not (self._receiving or self._half_closed or self.ended or self._loop.draining)
             and len(self._inbox) < MOST_MESSAGES
             and sum(map(len, self._inbox)) < MOST_READ_AHEAD_BYTES
         ):

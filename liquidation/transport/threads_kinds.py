@@ -118,8 +118,10 @@ class ExchangeCall(ThreadCall):
 
     def _has_room(self) -> bool:
         with self._changed:
-            while len(self._inbox) >= MOST_MESSAGES or (
-                sum(map(len, self._inbox)) >= MOST_READ_AHEAD_BYTES
+            while (
+                len(self._inbox) >= MOST_MESSAGES
+                or sum(map(len, self._inbox)) >= MOST_READ_AHEAD_BYTES
+                or self._server.draining
             ):
                 if self._status is not None or self._over:
                     return False

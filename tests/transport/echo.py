@@ -41,6 +41,7 @@ class Echo:
             "/echo/Fail": Unary(self.fail),
             "/echo/FailLater": Unary(self.fail_later),
             "/echo/Chunks": Unary(self.chunks),
+            "/echo/GivesWay": Unary(self.gives_way),
             "/echo/Endless": Unary(self.endless),
             "/echo/Wait": Unary(self.wait),
             "/echo/BadTrailers": Unary(self.bad_trailers),
@@ -85,6 +86,13 @@ class Echo:
     def chunks(self, call: Call, message: bytes) -> Iterator[Step]:
         for _ in range(int(message)):
             self.order.append("chunk")
+            yield Step.MORE
+        call.reply(b"done")
+
+    def gives_way(self, call: Call, _: bytes) -> Iterator[Step]:
+        """Ends when other work has gone on since its first chunk."""
+        self.order.append("gives way")
+        while self.order[-1] == "gives way":
             yield Step.MORE
         call.reply(b"done")
 
@@ -182,6 +190,10 @@ class Sending:
     def put(self, *messages: bytes) -> None:
         for message in messages:
             self._messages.put(message)
+
+    def is_taken(self) -> bool:
+        """Whether the caller has begun to send the last of them."""
+        return self._messages.empty()
 
     def end(self) -> None:
         self._messages.put(None)

@@ -2,11 +2,13 @@
 
 import functools
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
 
+from liquidation.transport.base import MOST_MESSAGES
 from tests.hostile.wire import CLOSED_WINDOW, Wire, call_headers, message, request
 from tests.transport.conftest import Serve
 from tests.transport.echo import PATIENCE_S, Running, Sending, plain, status, until
@@ -77,6 +79,42 @@ def test_a_stream_is_ended_behind_the_messages_in_hand(running: Running) -> None
         next(answers)
     assert status(failed.value) == ("UNAVAILABLE", "The server ends; open another stream.")
     draining.join()
+
+
+def test_a_stream_is_read_no_further_once_the_server_drains(running: Running) -> None:
+    sending, idle = Sending(b"1"), running.stream("Each")(iter(Sending(b"1")), timeout=PATIENCE_S)
+    assert next(idle) == b"1"
+    answers = running.stream("EachWaits")(iter(sending), timeout=PATIENCE_S)
+    call = running.held()
+    sending.put(*[b"1"] * (10 * MOST_MESSAGES))
+    until(sending.is_taken)
+    draining = drained(running, 10 * PATIENCE_S)
+    with pytest.raises(grpc.RpcError):
+        next(idle)
+    with ThreadPoolExecutor(1) as reading:
+        answered = reading.submit(_until_refused, answers)
+        call.resume()
+        while not answered.done():
+            until(lambda: answered.done() or not running.echo.held.empty())
+            if not running.echo.held.empty():
+                running.held().resume()
+
+    seen, error = answered.result()
+    assert status(error) == ("UNAVAILABLE", "The server ends; open another stream.")
+    # The one in hand, those that were read ahead, and one that was on its way.
+    assert 1 <= seen <= MOST_MESSAGES + 2
+    draining.join()
+
+
+def _until_refused(answers: Iterator[bytes]) -> tuple[int, grpc.RpcError]:
+    """How many answers came, and what came in place of the next."""
+    seen = 0
+    try:
+        for _ in answers:
+            seen += 1
+    except grpc.RpcError as error:
+        return seen, error
+    raise AssertionError("the stream ended without an error")
 
 
 def test_a_subscription_is_ended_behind_what_it_was_sent(running: Running) -> None:
