@@ -25,8 +25,8 @@ _CAPACITY_BYTES: Final = 32 * 1024 * 1024
 _RETRY_S: Final = 0.2
 # How long a line waits for others, in seconds: what comes together is written together.
 _GATHER_S: Final = 0.002
-# Lines handed to the system at once.
-_MOST_LINES: Final = 256
+# Bytes handed to the system at once; one line may go beyond it.
+_WRITE_BYTES: Final = 256 * 1024
 
 
 @dataclass(slots=True)
@@ -196,10 +196,13 @@ class LogSink:
         return self._write_out(told, 0)
 
     def _write_lines(self, lines: list[bytes]) -> bool:
-        for begun in range(0, len(lines), _MOST_LINES):
-            piece = lines[begun : begun + _MOST_LINES]
-            if not self._write_out(b"".join(piece), len(piece)):
-                return False
+        begun = size = 0
+        for end, line in enumerate(lines, 1):
+            size += len(line)
+            if size >= _WRITE_BYTES or end == len(lines):
+                if not self._write_out(b"".join(lines[begun:end]), end - begun):
+                    return False
+                begun, size = end, 0
         return True
 
     def _write_out(self, piece: bytes, lines: int) -> bool:
