@@ -368,10 +368,9 @@ class CheckHandlers:
             if refusal is None or check.query is not None:
                 decision = evaluate(policy, check.request, check.state)
                 if refusal is None:
-                    if check.rules.candidate is not None:
-                        candidate = compared(
-                            decision, check.rules.candidate, self._log, check.decision_id
-                        )
+                    candidate = compared(
+                        decision, check.rules.candidate, self._log, check.decision_id
+                    )
                 elif decision.refusal is None:
                     # The rules that need no store have nothing against it; the others could not
                     # be asked.

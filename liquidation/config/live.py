@@ -109,17 +109,12 @@ class LiveConfig:
         self._certificates = reloaded(
             "tls", tls, lambda: _certificates(settings, now), start.certificates
         )
-        self._active = ActivePolicy(start.policy, start.candidate)
         every: list[Reloadable] = [self._policy, self._candidate, self._keys, self._certificates]
         self.files = [each for each in every if each.paths]
 
     def active_policy(self) -> ActivePolicy:
         """The rules that decide, and the candidate, at one moment."""
-        active = self._active
-        policy, candidate = self._policy.current, self._candidate.current
-        if active.policy is not policy or active.candidate is not candidate:
-            active = self._active = ActivePolicy(policy, candidate)
-        return active
+        return ActivePolicy(self._policy.current, self._candidate.current)
 
     def policy(self) -> Policy:
         """The rules that decide."""

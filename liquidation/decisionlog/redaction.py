@@ -66,6 +66,8 @@ class Sampling:
 
     def keeps(self) -> bool:
         """Whether this one is kept."""
+        if self.keeps_all:
+            return True
         self._owed += self.share
         if self._owed < ONE:
             return False

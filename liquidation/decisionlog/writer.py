@@ -73,7 +73,6 @@ class DecisionLog:
         """
         self._sink = sink
         self._observer = observer or Observer()
-        self._counts = self._observer.counts
         self.process = process
         self._worker = worker
         self._masking = masking
@@ -81,7 +80,6 @@ class DecisionLog:
         # key.
         self._rendered = not masking.masks
         self._sampling = sampling
-        self._all = sampling.keeps_all
         self._now = now
         self._monotonic_ns = monotonic_ns
         self._seq = 0
@@ -118,12 +116,12 @@ class DecisionLog:
         number either; what the candidate disagrees with is always logged.
         """
         elapsed_us = self._elapsed_us(call)
-        kind = None if candidate is None else disagreement(decision, candidate)
-        if self._counts:
+        kind = disagreement(decision, candidate)
+        if self._observer.counts:
             self._count(call, decision, elapsed_us)
         if kind is not None:
             self._observer.disagreed(kind.value)
-        elif decision.refusal is None and not (self._all or self._sampling.keeps()):
+        elif decision.refusal is None and not self._sampling.keeps():
             return
         line, asked = decision_line(
             request, sent, decision, candidate if kind else None, rendered=self._rendered
@@ -157,7 +155,7 @@ class DecisionLog:
         elapsed_us = self._elapsed_us(call)
         kind = None
         if not known:
-            kind = None if candidate is None else disagreement(decision, candidate)
+            kind = disagreement(decision, candidate)
             self._count(call, decision, elapsed_us)
             if kind is not None:
                 self._observer.disagreed(kind.value)
@@ -299,13 +297,13 @@ class DecisionLog:
         with self._lock:
             self._seq += 1
             line["seq"] = self._seq
-            if not self._all:
+            if not self._sampling.keeps_all:
                 line["sample"] = plain(self._sampling.share)
             # The request comes last: it is the longest, and read by few.
             line["request"] = request
             # Rendered here, as structlog's chain would take longer than the line itself.
             self._sink.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-        if self._counts:
+        if self._observer.counts:
             self._observer.line(line["event"])
 
 

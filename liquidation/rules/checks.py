@@ -78,9 +78,6 @@ def check_ratio_qty_request_range(given: RuleInput) -> Refusal | None:
     """-1005: a ratio of the terms is not within [0, 1], both inclusive."""
     terms = given.terms
     assert terms is not None, _NEEDED
-    ratio = terms.ratio_qty_request
-    if ratio is not None and ZERO <= ratio <= ONE:
-        return None  # nearly all
     for index, ratio in enumerate(terms.ratios):
         if not ZERO <= ratio <= ONE:
             return Refusal(

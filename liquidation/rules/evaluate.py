@@ -45,7 +45,7 @@ def rule_input(policy: Policy, request: ClaimRequest, state: StoredState | None)
     if terms is not None and state is not None:
         liquidation = _snapshot_to_decide_on(request.snapshot, state)
         if liquidation is not None:
-            facts = liquidation.facts or facts_of(liquidation)
+            facts = facts_of(liquidation)
             ratio = terms.ratio_qty_request
             if liquidation.tier is Tier.HIGH:
                 claimed, checks = _of_named(terms, facts)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from liquidation.rules.model import Tier
 from liquidation.rules.numbers import ZERO, parse_decimal, plain
 from liquidation.rules.policy_keys import names_below, policy_key
+from liquidation.rules.value import value
 
 __all__ = [
     "MAX_BATCH",
@@ -111,7 +112,7 @@ class Policy:
         return self.modes.get(rule, Mode.ENFORCE)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ActivePolicy:
     """The rules that decide, and a candidate whose verdicts are only compared with theirs."""
 

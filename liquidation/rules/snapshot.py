@@ -28,7 +28,6 @@ class SnapshotFacts:
 
     __slots__ = (
         "_by_symbol",
-        "_least_ratio",
         "_positions",
         "_whole",
         "maintenance_margin_ratio_text",
@@ -43,7 +42,6 @@ class SnapshotFacts:
     def __init__(self, liquidation: Liquidation) -> None:
         self._positions = liquidation.positions
         self._by_symbol: dict[str, Position] | None = None
-        self._least_ratio: tuple[Decimal | None, str] = (None, "")
         self.total_notional: Decimal = total([each.notional for each in liquidation.positions])
         self.total_notional_text = plain(self.total_notional)
         margin, maintenance = liquidation.margin_ratio, liquidation.maintenance_margin_ratio
@@ -72,12 +70,8 @@ class SnapshotFacts:
         return whole
 
     def least_ratio_text(self, threshold: Decimal) -> str:
-        """The least ratio of all positions that passes, as text; kept for the last threshold."""
-        known, text = self._least_ratio
-        if known is not threshold:
-            text = plain(least_ratio(threshold, self.total_notional))
-            self._least_ratio = (threshold, text)
-        return text
+        """The least ratio of all positions that passes, as text."""
+        return plain(least_ratio(threshold, self.total_notional))
 
     @property
     def by_symbol(self) -> dict[str, Position]:

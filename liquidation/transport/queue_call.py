@@ -1,7 +1,7 @@
 """What is common to all calls of the queue transport, and unary calls.
 
-A call is the answering thread's alone, so nothing here takes a lock. What another thread says of it
-it leaves to that thread (`Loop.do`).
+Only the answering thread changes a call, so nothing here takes a lock. Other threads hand their
+replies to it (`Loop.do`).
 """
 
 import time

@@ -17,9 +17,7 @@ from grpc._cython.cygrpc import (
 )
 
 from liquidation.transport import statuses
-from liquidation.transport.base import (
-    Metadata,
-)
+from liquidation.transport.base import Metadata
 from liquidation.transport.queue_call import QueueCall
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ class StreamCall(QueueCall):
         self.over = False
 
     def begin(self) -> None:
-        """Reads the first message; on the answering thread, as all that follows but answers."""
+        """Reads the first message; on the answering thread."""
         self.core.start_server_batch((ReceiveCloseOnServerOperation(0),), self._closed)
         self.core.start_server_batch((ReceiveMessageOperation(0),), self._received)
 
@@ -78,7 +76,7 @@ class StreamCall(QueueCall):
         self._here(partial(self._end, (code, message.encode(), trailers)))
 
     def _here(self, what: "Callable[[], None]") -> None:
-        """Does it now on the answering thread; from others that does it soon."""
+        """Does it now on the answering thread, or lets that thread do it soon."""
         if get_ident() == self._loop.thread:
             what()
         else:

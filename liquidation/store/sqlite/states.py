@@ -168,8 +168,8 @@ class StateCache:
         """
         return self._parsed(look_up(self._connection, query, request_id, lease_now), query)
 
-    def is_new(self, snapshot: Liquidation) -> bool:
-        """Whether a snapshot is newer than any that this was asked about of its liquidation."""
+    def note_revision(self, snapshot: Liquidation) -> bool:
+        """Keeps the newest revision that claims brought; whether this one is newer than all."""
         known = self._revisions.get(snapshot.liquidation_id, 0)
         if snapshot.revision <= known:
             return False

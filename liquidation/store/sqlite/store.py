@@ -134,7 +134,7 @@ class SqliteStore:
         # from this look, but by the transaction of the writer. What is news is not looked at twice:
         # the look takes a fifth of the time of a claim.
         seen: Found | None = None
-        if request.snapshot is None or not self._states.is_new(request.snapshot):
+        if request.snapshot is None or not self._states.note_revision(request.snapshot):
             outcome: BeginResult | Exception | Found
             try:
                 outcome = self._looked(request, decide)
