@@ -137,6 +137,7 @@ class Loop:
         """Takes `event` and those that are ready behind it, up to the bounds of a turn."""
         poll, ready, unary = self.queue.poll, self.ready, UnaryCall
         seen = 1
+        looked = False
         while True:
             tag = event.tag
             if tag is SENT:
@@ -145,10 +146,14 @@ class Loop:
                 self._take_up(event)
             elif type(tag) is unary:
                 ready.append((tag, event.batch_operations[0].message()))
-            elif tag is None:
+            elif tag is not None:
+                tag(event)
+            elif looked:
                 return
             else:
-                tag(event)
+                # gRPC does not read from its sockets in the first poll after a batch that ended at
+                # once, as most do. A stream has one in each turn: it would have everyone else wait.
+                looked = True
             if seen == _MOST_EVENTS or len(ready) >= MOST_MESSAGES:
                 return
             seen += 1

@@ -1,10 +1,14 @@
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grpc
 import pytest
 
+from liquidation.transport import Call, Exchange, Unary
 from tests.hostile.wire import CLOSED_WINDOW, Wire, call_headers, message, request
+from tests.transport.conftest import Serve
 from tests.transport.echo import PATIENCE_S, Running, Sending, status, until
 
 
@@ -194,3 +198,36 @@ async def test_a_stream_whose_answers_are_not_read_is_not_read_on(running: Runni
     # Those in the first hand-over, and what was read ahead before the first answer was begun.
     assert handed_over <= 65
     await wire.close()
+
+
+async def test_a_stream_without_a_pause_holds_nobody_up(serve: Serve, kind: str) -> None:
+    """A call whose bytes have arrived is handled before many more messages of a stream are."""
+    at_work, arrived = threading.Event(), threading.Event()
+    many, handled, before_call = 9000, 0, 0
+
+    def each(call: Call, messages: Sequence[bytes]) -> None:
+        nonlocal handled
+        handled += len(messages)
+        for each in messages:
+            call.send(each)
+        if handled > 1000:
+            at_work.set()
+            assert arrived.wait(PATIENCE_S)
+
+    def echo(call: Call, message: bytes) -> None:
+        nonlocal before_call
+        before_call = handled
+        call.reply(message)
+
+    running = serve(handlers={"/echo/Each": Exchange(each), "/echo/Echo": Unary(echo)})
+    stream, other = await Wire.open(running.address), await Wire.open(running.address)
+    await other.begun()
+    await stream.send(request(1, call_headers("/echo/Each")))
+    await stream.body(1, message(b"x") * many, end=False)
+    await asyncio.to_thread(at_work.wait, PATIENCE_S)
+    await other.send(request(1, call_headers("/echo/Echo"), message(b"")))
+    arrived.set()
+    await other.until(1)
+    assert 0 < before_call < (2000 if kind == "queue" else many)
+    await stream.close()
+    await other.close()
