@@ -73,6 +73,11 @@ class Loop:
         self.core = CoreServer(tuple(options), False)  # noqa: FBT003 - gRPC's signature
         self.queue = CompletionQueue()
         self.core.register_completion_queue(self.queue)
+        # gRPC reads from all sockets whichever queue is polled, but not in the first poll after a
+        # batch that ended at once, as most do. This queue has no batches: polling it always reads.
+        self._sockets = CompletionQueue()
+        # Whether messages of streams were handed over in the turn before.
+        self._streamed = False
         self._handlers = {method.encode(): handler for method, handler in handlers.items()}
         self._on_fault = on_fault
         self.untaken = Untaken(max_untaken_bytes)
@@ -117,6 +122,10 @@ class Loop:
     def _turn(self) -> None:
         works = self.works
         busy = works.due or self.ready or self._asked
+        if self._streamed or works.due:
+            # Else a stream that never pauses would have everyone else wait.
+            self._streamed = False
+            self._sockets.poll(0.0)
         self._take_events(self.queue.poll(0.0 if busy else time.time() + self._tick_s))
         if self._asked:
             self._answer_asked()
@@ -137,7 +146,6 @@ class Loop:
         """Takes `event` and those that are ready behind it, up to the bounds of a turn."""
         poll, ready, unary = self.queue.poll, self.ready, UnaryCall
         seen = 1
-        looked = False
         while True:
             tag = event.tag
             if tag is SENT:
@@ -146,14 +154,10 @@ class Loop:
                 self._take_up(event)
             elif type(tag) is unary:
                 ready.append((tag, event.batch_operations[0].message()))
-            elif tag is not None:
-                tag(event)
-            elif looked:
+            elif tag is None:
                 return
             else:
-                # gRPC does not read from its sockets in the first poll after a batch that ended at
-                # once, as most do. A stream has one in each turn: it would have everyone else wait.
-                looked = True
+                tag(event)
             if seen == _MOST_EVENTS or len(ready) >= MOST_MESSAGES:
                 return
             seen += 1
@@ -188,6 +192,7 @@ class Loop:
         came, due = self.waiting.came, self.works.due
         for call, message in ready:
             if type(call) is not UnaryCall:
+                self._streamed = True
                 call.take(message)
                 continue
             if not came(call):

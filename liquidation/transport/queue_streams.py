@@ -160,7 +160,11 @@ class StreamCall(QueueCall):
 
     def _sent(self, _: Any) -> None:
         self._message_sent()
-        self._to_settle()
+        if self._out:
+            # At once: it mostly ends at once too, and a turn for each message costs 15 µs.
+            self._flush()
+        else:
+            self._to_settle()
 
     def _message_sent(self) -> None:
         if self._sending is not None:
