@@ -60,37 +60,37 @@ bench-memory: $(READY) ## Resident memory at rest, and growth over 1,000,000 cal
 	$(BIN)/python -m bench.memory $(ARGS)
 
 torture: $(READY) ## Claims while servers are killed, on both engines, and the controls
-	$(BIN)/python -m tests.torture --operations 50000 --kills 100 $(ARGS)
-	$(BIN)/python -m tests.torture --operations 5000 --kills 10 --drop-index
-	$(BIN)/python -m tests.torture --engine postgres --sidecars 3 --workers 1 --operations 20000 --kills 60 --database-kills 10 $(ARGS)
-	$(BIN)/python -m tests.torture --engine postgres --sidecars 3 --workers 2 --operations 2000 --kills 5 --database-kills 1 --drop-index
+	$(BIN)/python -m tests.attacks.torture --operations 50000 --kills 100 $(ARGS)
+	$(BIN)/python -m tests.attacks.torture --operations 5000 --kills 10 --drop-index
+	$(BIN)/python -m tests.attacks.torture --engine postgres --sidecars 3 --workers 1 --operations 20000 --kills 60 --database-kills 10 $(ARGS)
+	$(BIN)/python -m tests.attacks.torture --engine postgres --sidecars 3 --workers 2 --operations 2000 --kills 5 --database-kills 1 --drop-index
 
 failover: $(READY) ## The primary of PostgreSQL killed under load, 10 times, and the control
-	$(BIN)/python -m tests.torture.failover --rounds 10 $(ARGS)
-	$(BIN)/python -m tests.torture.failover --rounds 3 --promote-after-ms 5000 $(ARGS)
-	$(BIN)/python -m tests.torture.failover --rounds 1 --hold-back
+	$(BIN)/python -m tests.attacks.torture.failover --rounds 10 $(ARGS)
+	$(BIN)/python -m tests.attacks.torture.failover --rounds 3 --promote-after-ms 5000 $(ARGS)
+	$(BIN)/python -m tests.attacks.torture.failover --rounds 1 --hold-back
 
 rolling: $(READY) ## Workers replaced one by one under load, 20 times
-	$(BIN)/python -m tests.rolling $(ARGS)
+	$(BIN)/python -m tests.attacks.rolling $(ARGS)
 
 rounds: $(READY) ## 64 claims at once on one account, 1000 times
 	LIQUIDATION_ROUNDS=1000 $(BIN)/python -m pytest -k 64_at_once tests/service/test_claims.py
 
 oracle: $(READY) ## A million drawn requests through a server, against an independent evaluator
-	$(BIN)/python -m tests.oracle --worlds 250 --cases 4000 $(ARGS)
+	$(BIN)/python -m tests.attacks.oracle --worlds 250 --cases 4000 $(ARGS)
 
 model: $(READY) ## The claim protocol: every state within bounds, and the stores held against it
-	$(BIN)/python -m tests.model.exhaustive
-	LIQUIDATION_CASES=100 $(BIN)/python -m pytest tests/model $(ARGS)
+	$(BIN)/python -m tests.attacks.model.exhaustive
+	LIQUIDATION_CASES=100 $(BIN)/python -m pytest tests/attacks/model $(ARGS)
 
 fuzz: $(READY) ## Made-up bytes into the five places that read what strangers send, 10 minutes each
-	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600) $(ARGS)
+	$(BIN)/python -m tests.attacks.fuzz --seconds $(or $(SECONDS),600) $(ARGS)
 
 soak: $(READY) ## Half an hour of mixed load with restarts: what grows
-	$(BIN)/python -m tests.soak $(ARGS)
+	$(BIN)/python -m tests.attacks.soak $(ARGS)
 
 hostile: $(READY) ## Attacks by a hostile caller, one by one, and what others notice
-	$(BIN)/python -m tests.hostile $(ARGS)
+	$(BIN)/python -m tests.attacks.hostile $(ARGS)
 
 mutation: $(READY) ## Mutants of the rules, the API keys and the stores, each to be noticed by a test
 	$(BIN)/python -m tests.mutation rules $(ARGS)
@@ -98,20 +98,20 @@ mutation: $(READY) ## Mutants of the rules, the API keys and the stores, each to
 	$(BIN)/python -m tests.mutation store $(ARGS)
 
 interop: $(READY) ## Node, C++, grpcurl and buf ask everything, directly, over mTLS and through Envoy
-	LIQUIDATION_INTEROP=1 $(BIN)/python -m pytest tests/interop $(ARGS)
+	LIQUIDATION_INTEROP=1 $(BIN)/python -m pytest tests/attacks/interop $(ARGS)
 
 pin: $(READY) ## Lock what the image is built of, after a change of requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group supply
 	$(BIN)/uv pip compile pyproject.toml --extra cli --extra metrics --extra otel --extra postgres $(LOCKED) --output-file deploy/requirements.txt
 	$(BIN)/uv pip compile --group build $(LOCKED) --output-file deploy/build-requirements.txt
-	$(BIN)/python -m tests.supply.licences
+	$(BIN)/python -m tests.attacks.supply.licences
 
 audit: $(READY) ## Ask for known weaknesses of what the image is built of; fails where it cannot ask
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group supply
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement deploy/requirements.txt --requirement deploy/build-requirements.txt
 
 container: $(READY) ## Build the image by its own steps and run it read-only; as root, on Linux
-	$(BIN)/python -m tests.supply.container
+	$(BIN)/python -m tests.attacks.supply.container
 
 clean: ## Remove the environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -39,7 +39,7 @@ def require_postgres() -> None:
         UnavailableError: there is none.
     """
     try:
-        from tests.postgres.binaries import PostgresNotFoundError, find  # noqa: PLC0415
+        from tests.store.postgres.binaries import PostgresNotFoundError, find  # noqa: PLC0415
     except ImportError as error:  # the driver needs an extra
         raise UnavailableError(f"{error.name} is not installed") from error
     try:
@@ -59,8 +59,8 @@ def started(engines: set[str]) -> Iterator[Databases]:
     with ExitStack() as stack:
         if engines - {"sqlite"}:
             require_postgres()
-            from tests.postgres.replication import replicated  # noqa: PLC0415 - as below
-            from tests.postgres.server import postgres  # noqa: PLC0415
+            from tests.store.postgres.replication import replicated  # noqa: PLC0415 - as below
+            from tests.store.postgres.server import postgres  # noqa: PLC0415
 
             if "postgres" in engines:
                 server = stack.enter_context(postgres(_SETTINGS, durable=True))

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.logs.logged import log_of_real_requests
+from tests.analysis.logged import log_of_real_requests
 from tests.sidecars import Running, running
 
-pytest_plugins = ["tests.postgres.plugin"]
+pytest_plugins = ["tests.store.postgres.plugin"]
 
 # Few tests that take long: begun first, so that no process is left alone with them at the end.
 _LONG = {

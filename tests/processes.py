@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tests.logs.schema import problems_of_log
+from tests.analysis.schema import problems_of_log
 
 ROOT = Path(__file__).parent.parent
 

@@ -24,7 +24,7 @@ from liquidation.server import serving
 from liquidation.store.locations import SqliteFile
 from liquidation.v1 import claim_service_pb2, errors_pb2, liquidation_service_pb2, rules_service_pb2
 from tests import samples
-from tests.logs.schema import problems_of_log
+from tests.analysis.schema import problems_of_log
 
 __all__ = ["SERVICES", "Refused", "Running", "details_of", "dial", "health", "held_up", "running"]
 

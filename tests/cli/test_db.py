@@ -16,9 +16,9 @@ from liquidation.store.sqlite import schema
 from liquidation.store.sqlite.clock import HostClock
 from tests.cli.commands import run
 from tests.cli.test_serve_check_postgres import execute, role, set_up, url_of
-from tests.postgres.databases import Databases
-from tests.postgres.server import PostgresServer
 from tests.store.awaited import awaited_sqlite
+from tests.store.postgres.databases import Databases
+from tests.store.postgres.server import PostgresServer
 from tests.store.snapshots import snapshot
 
 # Tables, columns, constraints and indexes, in the words of PostgreSQL.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.analysis.logged import replayed, rewritten
+from tests.analysis.test_replay import CANDIDATE, unnamed
 from tests.cli.commands import in_a_process, on_a_terminal, run
-from tests.logs.logged import replayed, rewritten
-from tests.logs.test_replay import CANDIDATE, unnamed
 
 CANDIDATE_FILE = """
 version = "candidate"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.analysis.test_report import many_codes
 from tests.cli.commands import in_a_process, run
-from tests.logs.test_report import many_codes
 
 # The most memory of the command itself, in KiB; what getrusage tells counts the process that
 # started it, too.

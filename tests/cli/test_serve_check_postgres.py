@@ -19,10 +19,10 @@ from liquidation.store.locations import PostgresDatabase
 from liquidation.store.opening import open_store
 from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, SchemaState, migrate
 from tests.cli.checking import check, contents, told
-from tests.postgres.replication import replicated
-from tests.postgres.server import HOST, SUPERUSER, PostgresServer
 from tests.store.awaited import AwaitedStore
 from tests.store.claiming import begin, granted
+from tests.store.postgres.replication import replicated
+from tests.store.postgres.server import HOST, SUPERUSER, PostgresServer
 from tests.store.snapshots import snapshot
 
 pytestmark = pytest.mark.usefixtures("directory")

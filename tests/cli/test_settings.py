@@ -16,7 +16,7 @@ from liquidation.rules.policy import RULE_NAMES, Mode, PolicyError, read_policy
 from liquidation.rules.policy_keys import POLICY_KEYS
 from liquidation.store.locations import PostgresDatabase
 from tests.cli.commands import run
-from tests.test_examples import EXAMPLES
+from tests.service.test_examples import EXAMPLES
 
 EVERY = [setting for section in SECTIONS for setting in section.settings]
 

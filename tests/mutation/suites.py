@@ -25,11 +25,11 @@ class Suite:
 
 
 # That the rules are pure is read from its source: no mutant changes it.
-_RULES: Final = ("tests/core", "--confcutdir=tests/core", "--ignore=tests/core/test_purity.py")
+_RULES: Final = ("tests/unit", "--confcutdir=tests/unit", "--ignore=tests/unit/test_purity.py")
 # Some pages are compared with the tables of the rules.
 _WITH_PAGES: Final = (
     *_RULES,
-    "tests/test_docs.py",
+    "tests/deploy/test_docs.py",
     "-knot test_docs or error_codes or rules_file or bounds or page_of_settings",
 )
 _STORE: Final = ("tests/store", "--confcutdir=tests/store", "-ptests.postgres.plugin")

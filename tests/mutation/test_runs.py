@@ -17,7 +17,7 @@ from tests.mutation.trees import ROOT, Outcome, copied
 SAMPLED: Final = Suite(
     "liquidation/rules",
     ("leases.py", "margin.py"),
-    ("tests/core/test_leases.py", "tests/core/test_margin.py", "--confcutdir=tests/core"),
+    ("tests/unit/test_leases.py", "tests/unit/test_margin.py", "--confcutdir=tests/unit"),
 )
 SEED: Final = 20261123
 

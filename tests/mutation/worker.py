@@ -126,14 +126,14 @@ class Worker:
         if not self._with_postgres:
             yield
             return
-        with importlib.import_module("tests.postgres.server").postgres() as self._server:
+        with importlib.import_module("tests.store.postgres.server").postgres() as self._server:
             yield
 
     def _lend_postgres(self, number: int) -> None:
         if self._server is not None:
-            plugin = importlib.import_module("tests.postgres.plugin")
+            plugin = importlib.import_module("tests.store.postgres.plugin")
             plugin.__dict__["postgres"] = lambda **_: contextlib.nullcontext(self._server)
-            databases = importlib.import_module("tests.postgres.databases")
+            databases = importlib.import_module("tests.store.postgres.databases")
             databases.__dict__["_numbers"] = count(number * 1000)
 
     def _drop_databases(self) -> None:

@@ -5,9 +5,9 @@ from contextlib import suppress
 
 import pytest
 
-from tests.postgres.databases import Databases
-from tests.postgres.server import PostgresServer, postgres
 from tests.service.postgres_calls import PASSWORD
+from tests.store.postgres.databases import Databases
+from tests.store.postgres.server import PostgresServer, postgres
 
 # Few enough that a test can take them all.
 _CONNECTIONS = 20

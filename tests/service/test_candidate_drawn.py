@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from liquidation.rules.policy import RULE_NAMES
 from tests import samples
-from tests.core.drawing import amounts, liquidations, ratios
-from tests.core.seeded import seeded
 from tests.service.test_candidate_rules import BATCH, batch_of, logged, written
 from tests.sidecars import running
+from tests.unit.drawing import amounts, liquidations, ratios
+from tests.unit.seeded import seeded
 
 # The modes of the others cannot be changed.
 RELAXABLE = sorted(set(RULE_NAMES) - {"well_formed", "liquidation_known", "tier_shape"})

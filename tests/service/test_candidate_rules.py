@@ -12,8 +12,8 @@ from google.protobuf.json_format import Parse
 from liquidation.api import failures
 from liquidation.v1 import claim_service_pb2, rules_service_pb2
 from tests import samples
+from tests.analysis.logged import REAL_REQUESTS
 from tests.cli.commands import run
-from tests.logs.logged import REAL_REQUESTS
 from tests.service.test_claims import begin_request
 from tests.service.test_faults import break_store
 from tests.sidecars import Refused, Running, running

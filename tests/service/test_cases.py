@@ -24,8 +24,8 @@ from liquidation.client.refused import LiquidationRefused, claim_answer
 from liquidation.rules.errors import ANOTHER_IN_PROCESS, DUPLICATED, NOT_FOUND_IN_SERVER, TABLE
 from liquidation.rules.policy import RULE_NAMES, Policy, read_policy
 from liquidation.v1 import liquidation_service_pb2, rules_service_pb2
-from tests.core.deciding import add_unknown_field
 from tests.sidecars import Refused, Running, running
+from tests.unit.deciding import add_unknown_field
 
 Json = dict[str, Any]
 

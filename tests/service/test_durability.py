@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from liquidation.v1 import claim_service_pb2 as pb
+from tests.attacks.torture.calls import call
 from tests.processes import ROOT, Process, serving
 from tests.service.test_claims import begin_request
 from tests.sidecars import dial
-from tests.torture.calls import call
 
 # A server whose answer to BeginClaim is never sent: it kills itself between commit and answer.
 KILLED_BEFORE_THE_ANSWER = """

@@ -18,7 +18,7 @@ from liquidation.v1 import rules_service_pb2
 from tests import samples
 from tests.certificates import LOCAL, Authority, Issued, serial_shown
 from tests.processes import ROOT, serving, start
-from tests.test_examples import run_python
+from tests.service.test_examples import run_python
 
 CHECK = "/liquidation.v1.LiquidationRulesService/CheckClaim"
 TLS = ("--tls-cert", "tls.crt", "--tls-key", "tls.key")

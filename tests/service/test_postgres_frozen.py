@@ -10,9 +10,9 @@ from liquidation.store.locations import PostgresDatabase
 from liquidation.v1 import claim_service_pb2 as pb
 from liquidation.v1 import rules_service_pb2
 from tests import samples
-from tests.postgres.server import PostgresServer
 from tests.service.postgres_calls import NOT_SERVING, SERVING, calls, known, until
 from tests.sidecars import Refused, Running, details_of, running
+from tests.store.postgres.server import PostgresServer
 
 LIST: Final = "ClaimService.ListClaims"
 STREAM: Final = "/liquidation.v1.LiquidationRulesService/StreamCheckClaims"

@@ -12,11 +12,11 @@ import pytest
 from liquidation.store.locations import PostgresDatabase
 from liquidation.v1 import claim_service_pb2 as pb
 from tests import samples
-from tests.postgres.proxy import Proxy
-from tests.postgres.server import HOST, at_port
 from tests.service.postgres_calls import NOT_SERVING, SERVING, until
 from tests.service.test_claims import begin_request, token_of
 from tests.sidecars import Refused, Running, running
+from tests.store.postgres.proxy import Proxy
+from tests.store.postgres.server import HOST, at_port
 
 # What goes to the database with the change of a claim, and with its COMMIT.
 CHANGE: Final = b'"lease_us":'

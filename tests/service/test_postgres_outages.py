@@ -12,7 +12,6 @@ import pytest
 from liquidation.store.locations import PostgresDatabase
 from liquidation.v1 import claim_service_pb2 as pb
 from tests import samples
-from tests.postgres.server import PostgresServer
 from tests.service.postgres_calls import (
     NOT_SERVING,
     PASSWORD,
@@ -24,6 +23,7 @@ from tests.service.postgres_calls import (
     until,
 )
 from tests.sidecars import running
+from tests.store.postgres.server import PostgresServer
 
 
 async def test_a_server_that_is_not_there_yet_is_waited_for(

@@ -8,7 +8,7 @@ import pytest
 
 from liquidation.v1 import rules_service_pb2
 from tests import samples
-from tests.hostile.calls import ITEM, LARGE_ANSWER, STREAM
+from tests.attacks.hostile.calls import ITEM, LARGE_ANSWER, STREAM
 from tests.sidecars import Refused, running
 
 MIB = 1 << 20

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2
 
 from liquidation.v1 import rules_service_pb2
 from tests import samples
-from tests.hostile.wire import CLOSED_WINDOW, Wire, call_headers, message, request
+from tests.attacks.hostile.wire import CLOSED_WINDOW, Wire, call_headers, message, request
 from tests.processes import serving
 from tests.sidecars import dial, health, running
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from liquidation.api.unknown_fields import MAX_UNKNOWN, unknown_fields
 from liquidation.v1 import liquidation_pb2, liquidation_service_pb2, rules_service_pb2
-from tests.core.seeded import seeded
+from tests.unit.seeded import seeded
 
 # A known field that makes a message too large for protobuf to list what is unknown in it.
 LARGE = rules_service_pb2.CheckClaimRequest()

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.clocks import Clock
-from tests.postgres.pgbouncer import PgBouncer
 from tests.store.awaited import AwaitedStore, awaited_postgres, awaited_sqlite
 from tests.store.moving import set_up
+from tests.store.postgres.pgbouncer import PgBouncer
 from tests.store.server_clock import ServerClock
 
 OpenStore = Callable[[], AbstractAsyncContextManager[AwaitedStore]]

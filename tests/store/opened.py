@@ -9,9 +9,9 @@ import psycopg
 
 from liquidation.store.base import StoreUnavailableError
 from liquidation.store.postgres.transaction import Transaction
-from tests.postgres.proxy import Proxy
-from tests.postgres.server import HOST, at_port
 from tests.store.awaited import AwaitedStore, awaited_postgres
+from tests.store.postgres.proxy import Proxy
+from tests.store.postgres.server import HOST, at_port
 
 __all__ = [
     "in_transaction",

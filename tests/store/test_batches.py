@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from liquidation.store.base import StoreUnavailableError
 from liquidation.store.postgres.batches import Batches, ContendedError
-from tests.core.seeded import seeded
 from tests.store.awaited import answered
 from tests.store.jumping import run
+from tests.unit.seeded import seeded
 
 PATIENCE = 20.0
 MOST = 4

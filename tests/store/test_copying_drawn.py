@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import StateQuery
 from tests.clocks import Clock
-from tests.core.seeded import seeded
-from tests.postgres.databases import Databases
 from tests.store.awaited import AwaitedStore
 from tests.store.claiming import begin, begin_request
 from tests.store.moving import (
@@ -24,8 +22,10 @@ from tests.store.moving import (
     moved,
     set_up,
 )
+from tests.store.postgres.databases import Databases
 from tests.store.server_clock import ServerClock
 from tests.store.snapshots import snapshot
+from tests.unit.seeded import seeded
 
 # A step of a history: what is done, on which of the accounts, or by how many seconds.
 STEPS = st.tuples(

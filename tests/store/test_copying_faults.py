@@ -15,9 +15,9 @@ from liquidation.store.sqlite.clock import HostClock
 from liquidation.store.sqlite.schema import NEWEST
 from liquidation.store.sqlite.source import InUseError, SourceError
 from tests.clocks import Clock
-from tests.postgres.proxy import Proxy
-from tests.postgres.server import at_port
 from tests.store.moving import claimed, connected, contents, fill, in_sqlite, moved, trigger
+from tests.store.postgres.proxy import Proxy
+from tests.store.postgres.server import at_port
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import BeginResult, StoreUnavailableError
-from tests.postgres.proxy import Proxy
 from tests.store.awaited import AwaitedStore
 from tests.store.claiming import LEASE_S, accept, begin, begin_request, granted, refuse
 from tests.store.opened import once_it_answers, opened, proxied, rows
+from tests.store.postgres.proxy import Proxy
 from tests.store.snapshots import snapshot
 
 # What stands in the message that carries it. On a connection that has seen it more than once before

@@ -9,9 +9,9 @@ import pytest
 from psycopg import AsyncConnection
 
 from liquidation.store.postgres.connection import PARAMETERS, cut_off, limits_of, telling, told_of
-from tests.postgres.proxy import Proxy
-from tests.postgres.server import at_port
 from tests.store.moving import connected, set_up
+from tests.store.postgres.proxy import Proxy
+from tests.store.postgres.server import at_port
 
 _ASKED = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
 # A server that nobody listens as: port 1 is reserved.

@@ -12,10 +12,10 @@ import pytest
 
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import StoreUnavailableError
-from tests.postgres.pgbouncer import SERVER_CONNECTIONS, PgBouncer
 from tests.store.awaited import AwaitedStore
 from tests.store.claiming import accept_all, begin, begin_request, granted
 from tests.store.opened import on_its_loop, once_it_answers, opened, rows
+from tests.store.postgres.pgbouncer import SERVER_CONNECTIONS, PgBouncer
 from tests.store.snapshots import snapshot
 
 STORES = 3

@@ -12,10 +12,10 @@ from psycopg import sql
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import StoreUnavailableError
 from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, STEPS, Step, migrate
-from tests.postgres.server import HOST, PostgresServer, postgres
 from tests.store.awaited import AwaitedStore
 from tests.store.claiming import begin, begin_request, granted
 from tests.store.opened import once_it_answers, opened, rows, until_blocked
+from tests.store.postgres.server import HOST, PostgresServer, postgres
 from tests.store.snapshots import snapshot
 
 NEWER: Final = "INSERT INTO liquidation_schema (version, oldest_service) VALUES (%s, %s)"

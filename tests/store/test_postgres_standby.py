@@ -9,11 +9,11 @@ import psycopg
 import pytest
 
 from liquidation.store.base import StateQuery, StoreUnavailableError
-from tests.postgres.databases import Databases
-from tests.postgres.replication import Pair, replicated
-from tests.postgres.server import PostgresServer, postgres
 from tests.store.claiming import begin, begin_request, granted
 from tests.store.opened import once_it_answers, opened, rows
+from tests.store.postgres.databases import Databases
+from tests.store.postgres.replication import Pair, replicated
+from tests.store.postgres.server import PostgresServer, postgres
 from tests.store.snapshots import snapshot
 
 IN_DOUBT: Final = "may have been committed"

@@ -26,12 +26,12 @@ from liquidation.rules.model import (
 from liquidation.rules.numbers import MAX_INT64, plain
 from liquidation.store.base import BeginRequest, ClaimFilter
 from liquidation.store.sqlite.clock import HostClock
-from tests.core.deciding import stored
-from tests.core.drawing import amounts, liquidations, signed
-from tests.core.seeded import seeded
-from tests.postgres.databases import Databases
 from tests.store.awaited import AwaitedStore, awaited_postgres, awaited_sqlite
 from tests.store.claiming import granted
+from tests.store.postgres.databases import Databases
+from tests.unit.deciding import stored
+from tests.unit.drawing import amounts, liquidations, signed
+from tests.unit.seeded import seeded
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from tests.attacks.differential.drawing.snapshots import (
     put_margin_at_bound,
     snapshot,
 )
-from tests.oracle.drawing import HIGHEST, ONE, units_of, written
+from tests.attacks.oracle.drawing import HIGHEST, ONE, units_of, written
 
 __all__ = ["Subject", "World", "check_request"]
 

@@ -3,7 +3,7 @@
 from random import Random
 from typing import Final
 
-from tests.oracle.drawing import HIGHEST, ONE, longer, written
+from tests.attacks.oracle.drawing import HIGHEST, ONE, longer, written
 
 __all__ = ["amount", "beside", "chance", "ratio"]
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.attacks.differential.calls import Json
 from tests.attacks.differential.drawing.numbers import amount, beside, chance
-from tests.oracle.drawing import HIGHEST, ONE, signed, units_of, written
+from tests.attacks.oracle.drawing import HIGHEST, ONE, signed, units_of, written
 
 __all__ = ["Thresholds", "margin_positions", "put_margin_at_bound", "snapshot"]
 

@@ -24,7 +24,7 @@ from tests.attacks.differential.drawing.lanes import asked, checks_lane
 from tests.attacks.differential.drawing.liquidations import liquidations_lane
 from tests.attacks.differential.drawing.malformed import bytes_of_no_message
 from tests.attacks.differential.drawing.snapshots import Thresholds
-from tests.oracle.drawing import ONE, written
+from tests.attacks.oracle.drawing import ONE, written
 
 __all__ = ["drawn_stages"]
 

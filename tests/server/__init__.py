@@ -1,1 +1,0 @@
-"""Parts of the server process, each by itself."""

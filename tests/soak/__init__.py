@@ -1,5 +1,0 @@
-"""A long run under mixed load with restarts, and a judge of what grew.
-
-python -m tests.soak --seconds 1800 --seed 1
-python -m tests.soak --engine postgres --seconds 600
-"""
