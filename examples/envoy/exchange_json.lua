@@ -4,9 +4,9 @@
 -- by the caller's key, and numbers become the decimal strings of the API, digit by digit.
 -- An answer comes by here last: it becomes {"success": true, "timestamp": ..., "data": ...} or
 -- {"success": false, "code": ..., "message": ...} with the HTTP status of the code's row.
--- docs/envoy.md says what a caller sees of it.
+-- docs/how-to/envoy.md says what a caller sees of it.
 
--- Rows of the exchange's table (docs/errors.md), for what never reaches the sidecar or comes back
+-- Rows of the exchange's table (docs/reference/errors.md), for what never reaches the sidecar or comes back
 -- from it without a code.
 local function row(code, http_status, message)
   return { code = code, http_status = http_status, message = message }

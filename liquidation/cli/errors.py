@@ -15,7 +15,9 @@ _COLUMNS: Final = ("Code", "HTTP", "gRPC", "Name", "Message", "Said", "When")
 
 
 @click.command(short_help="Every error code, and when it occurs.")
-@format_option("json", "markdown", help_="For people, for programs, or as docs/errors.md has it.")
+@format_option(
+    "json", "markdown", help_="For people, for programs, or as docs/reference/errors.md has it."
+)
 def errors(form: str) -> None:
     """Every error code: its words, how it travels, and when this service says it.
 
@@ -33,7 +35,7 @@ def errors(form: str) -> None:
 
 
 def markdown() -> str:
-    """The catalogue as docs/errors.md has it."""
+    """The catalogue as docs/reference/errors.md has it."""
     return "\n".join(
         (
             "# Error codes",

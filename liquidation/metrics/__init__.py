@@ -1,4 +1,4 @@
-"""Numbers about the service, for Prometheus; docs/metrics.md lists them.
+"""Numbers about the service, for Prometheus; docs/reference/metrics.md lists them.
 
 This file needs no more than the service does. What is behind `new_metrics` and `new_workers` needs
 prometheus_client, the extra `metrics`.

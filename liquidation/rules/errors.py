@@ -1,7 +1,7 @@
 """The error catalogue: the exchange's table, word for word, and the service's own words.
 
 ErrorCode, HTTP status, name, message and gRPC code of every refusal live here and nowhere else. The
-status details, the REST payload, `ListErrorCodes` and docs/errors.md derive from it.
+status details, the REST payload, `ListErrorCodes` and docs/reference/errors.md derive from it.
 
 "Codes are universal, messages can vary": a case that the exchange's table has no row for uses the
 code that fits, in a row of its own (`OWN_WORDS`).

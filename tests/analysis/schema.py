@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 __all__ = ["SCHEMA", "problems_of", "problems_of_log"]
 
-_PATH = Path(__file__).parents[2] / "docs" / "decision-log-line.schema.json"
+_PATH = Path(__file__).parents[2] / "docs" / "reference" / "decision-log-line.schema.json"
 SCHEMA: dict[str, Any] = json.loads(_PATH.read_text(encoding="utf-8"))
 _VALIDATOR = Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER)
 

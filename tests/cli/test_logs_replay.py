@@ -169,7 +169,7 @@ async def test_a_long_log_shows_how_far_it_is_read(long_log: Path) -> None:
 def test_the_document_shows_what_is_printed(
     log: Path, rules: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    document = (Path(__file__).parents[2] / "docs" / "replay-and-report.md").read_text()
+    document = (Path(__file__).parents[2] / "docs" / "how-to" / "replay-and-report.md").read_text()
     blocks = re.findall(r"^```text\n(.*?)^```$", document, flags=re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(log.parent)
     candidate = Path(rules).name

@@ -28,7 +28,7 @@ from tests.processes import ROOT
 
 # The oldest Kubernetes whose native sidecars are stable, and the newest that is known here.
 KUBERNETES = ("1.33", kubernetes_validate.latest_version())
-# How long the log may take to be written out at the end, in seconds; docs/configuration.md.
+# How long the log may take to be written out at the end, in seconds; docs/how-to/configuration.md.
 LOG_PATIENCE_S = 5
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
@@ -107,7 +107,7 @@ def test_logrotate_takes_its_configuration(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [*MANIFESTS, DOCKERFILE, UNIT, ROOT / "docs" / "deployment.md"],
+    [*MANIFESTS, DOCKERFILE, UNIT, ROOT / "docs" / "how-to" / "deployment.md"],
     ids=lambda path: path.name,
 )
 def test_every_variable_that_is_named_is_a_setting(path: Path) -> None:

@@ -199,8 +199,8 @@ def test_promtool_takes_the_alerts() -> None:
 
 
 def documented() -> dict[str, tuple[set[str], str]]:
-    """Metric, its labels and its type, by the table of docs/metrics.md."""
-    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    """Metric, its labels and its type, by the table of docs/reference/metrics.md."""
+    text = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(liquidation_\w+)(?:{([\w,]+)})?` \| (\w+) \|", text, re.MULTILINE)
     return {name: (set(filter(None, labels.split(","))), kind) for name, labels, kind in rows}
 

@@ -130,7 +130,7 @@ def roles(postgres_database: str) -> Iterator[Roles]:
 
 @pytest.fixture
 async def ready(roles: Roles) -> Roles:
-    """A database as docs/postgresql.md sets it up: the script, the tables, the script again."""
+    """A database as the page on PostgreSQL sets it up: script, tables, script again."""
     roles.run_script()
     await roles.migrate()
     roles.run_script()
@@ -244,7 +244,9 @@ async def test_the_owner_of_the_database_may_run_it_who_is_no_superuser(roles: R
 
 
 def test_the_sql_of_the_document_runs(ready: Roles) -> None:
-    statements = [block.text for block in blocks(DOCS / "postgresql.md") if block.language == "sql"]
+    statements = [
+        block.text for block in blocks(DOCS / "how-to" / "postgresql.md") if block.language == "sql"
+    ]
     with psycopg.connect(ready.database, options=f"-c search_path={ready.schema}") as connection:
         for each in statements:
             connection.execute(each)

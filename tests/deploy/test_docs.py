@@ -23,7 +23,7 @@ from tests.sidecars import Refused, Running, running
 
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
-DOCUMENTS = [README, *sorted(DOCS.glob("*.md"))]
+DOCUMENTS = [README, *sorted(DOCS.rglob("*.md"))]
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 
 
@@ -78,7 +78,7 @@ COMMANDS = [(block, prints) for block, prints in RUN if block.language == "sh"]
 
 
 def test_what_attacks_a_promise_is_there() -> None:
-    text = _text(DOCS / "guarantees.md")
+    text = _text(DOCS / "explanation" / "guarantees.md")
     targets = re.findall(r"^([a-z-]+):", _text(ROOT / "Makefile"), flags=re.MULTILINE)
     attacking = re.findall(r"`(tests/[a-z_/]+(?:\.py)?)`", text)
 
@@ -91,14 +91,16 @@ def test_what_attacks_a_promise_is_there() -> None:
 
 
 def test_the_table_of_error_codes_is_the_catalogue() -> None:
-    assert _text(DOCS / "errors.md") == errors.markdown()
+    assert _text(DOCS / "reference" / "errors.md") == errors.markdown()
 
 
 def test_the_page_of_settings_is_what_can_be_set() -> None:
-    assert _text(DOCS / "settings.md") == settings.markdown()
+    assert _text(DOCS / "reference" / "settings.md") == settings.markdown()
 
 
-@pytest.mark.parametrize("path", [README, DOCS / "rules.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [README, DOCS / "reference" / "rules.md"], ids=lambda path: path.name
+)
 def test_every_rule_is_a_row_in_the_order_in_which_they_decide(path: Path) -> None:
     numbered = [row for row in rows(path) if row[0].isdigit()]
 
@@ -107,7 +109,9 @@ def test_every_rule_is_a_row_in_the_order_in_which_they_decide(path: Path) -> No
 
 
 def test_every_rule_has_its_section() -> None:
-    sections = re.findall(r"^## (\d+)\. `(\w+)`$", _text(DOCS / "rules.md"), flags=re.MULTILINE)
+    sections = re.findall(
+        r"^## (\d+)\. `(\w+)`$", _text(DOCS / "reference" / "rules.md"), flags=re.MULTILINE
+    )
 
     assert sections == [(str(number), name) for number, name in enumerate(RULE_NAMES, start=1)]
 
@@ -137,7 +141,7 @@ def _rules_file_keys() -> Iterator[str]:
 
 
 def test_every_key_of_a_rules_file_is_documented() -> None:
-    documented = {row[0] for row in rows(DOCS / "settings.md")}
+    documented = {row[0] for row in rows(DOCS / "reference" / "settings.md")}
 
     assert documented >= {f"`{key}`" for key in _rules_file_keys()}
 
@@ -156,15 +160,15 @@ def test_a_key_is_documented_with_its_default_and_bounds(key: str, default: int)
         read_policy(f'version = "1"\n[{section}]\n{name} = -1\n')
     bounds = str(refused.value).partition("from ")[2]
 
-    row = next(row for row in rows(DOCS / "settings.md") if row[0] == f"`{key}`")
+    row = next(row for row in rows(DOCS / "reference" / "settings.md") if row[0] == f"`{key}`")
 
     assert row[1:3] == [str(default), bounds]
 
 
 @pytest.fixture
 def keys_described() -> dict[str, set[str]]:
-    """What docs/decision-log.md names, by the titles of its sections."""
-    sections = re.split(r"^## ", _text(DOCS / "decision-log.md"), flags=re.MULTILINE)
+    """What docs/reference/decision-log.md names, by the titles of its sections."""
+    sections = re.split(r"^## ", _text(DOCS / "reference" / "decision-log.md"), flags=re.MULTILINE)
     return {text.partition("\n")[0]: set(re.findall(r"`(\w+)`", text)) for text in sections}
 
 
@@ -182,9 +186,9 @@ async def test_every_key_of_a_log_line_is_documented(
         (liquidation,) = await server.lines("liquidation", 1)
 
     assert "shadow" in decision
-    assert [row[0] for row in rows(DOCS / "decision-log.md")[2 : len(decision) + 2]] == [
-        f"`{key}`" for key in decision
-    ]
+    assert [
+        row[0] for row in rows(DOCS / "reference" / "decision-log.md")[2 : len(decision) + 2]
+    ] == [f"`{key}`" for key in decision]
     assert set(liquidation) <= keys_described["Keys of a `liquidation`"]
 
 

@@ -73,7 +73,7 @@ def test_every_unary_call_has_a_place_of_its_own_in_http() -> None:
 
 
 def test_the_document_on_envoy_has_every_place() -> None:
-    text = (ROOT / "docs" / "envoy.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "how-to" / "envoy.md").read_text(encoding="utf-8")
     documented = re.findall(r"^\| `([A-Z]+ /\S+)` \| `(\w+)` \| (.*?) \|", text, flags=re.MULTILINE)
 
     assert documented == [

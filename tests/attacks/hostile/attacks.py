@@ -38,7 +38,7 @@ ATTACKS: Final = (
     Attack(floods.empty_data, 5000, 100_000, f"{_LEFT}|closed|{_EMPTY}", 32),
     Attack(requests.huge_messages, 5, 500, f"{_LEFT}|{_TOO_LONG}", 32),
     Attack(requests.large_requests, 1, 20, f"{_LEFT}|INVALID_ARGUMENT: .*", 96),
-    # Held until they end: docs/configuration.md says by how much.
+    # Held until they end: docs/how-to/configuration.md says by how much.
     Attack(requests.announced_messages, 2, 200, f"{_LEFT}|RESOURCE_EXHAUSTED.*", 1792),
     Attack(requests.compressed_bombs, 1, 20, f"{_LEFT}|RESOURCE_EXHAUSTED: Decompressed.*", 96),
     Attack(requests.deep_nesting, 5, 100, f"{_LEFT}|INVALID_ARGUMENT: .*", 32),

@@ -50,7 +50,7 @@ def test_the_packages_of_the_example_in_node_are_told_without_a_registry() -> No
 
 
 def test_the_code_in_cpp_that_the_document_shows_is_the_example_s() -> None:
-    document = (ROOT / "docs" / "calling.md").read_text(encoding="utf-8")
+    document = (ROOT / "docs" / "how-to" / "calling.md").read_text(encoding="utf-8")
     example = (ROOT / "examples" / "cpp" / "check_claim.cc").read_text(encoding="utf-8")
     (shown,) = re.findall(r"^```cpp\n(.*?)^```$", document, flags=re.DOTALL | re.MULTILINE)
 

@@ -1,4 +1,4 @@
-"""`make pin` writes docs/licences.md: what the image carries, and under which licence."""
+"""`make pin` writes docs/reference/licences.md: what the image carries, and under which licence."""
 
 from importlib.metadata import metadata
 from typing import Final
@@ -8,7 +8,7 @@ from tests.processes import ROOT
 
 __all__ = ["ALLOWED", "LICENCES", "licence_of", "table"]
 
-LICENCES: Final = ROOT / "docs" / "licences.md"
+LICENCES: Final = ROOT / "docs" / "reference" / "licences.md"
 
 # What may be carried. The LGPL asks that psycopg can be replaced, as any package here can.
 ALLOWED: Final = frozenset(
