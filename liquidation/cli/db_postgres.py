@@ -21,8 +21,7 @@ from liquidation.store.copying import Copied, Progress
 from liquidation.store.locations import PostgresDatabase, SqliteFile
 from liquidation.store.postgres import schema
 from liquidation.store.postgres.connection import PARAMETERS, require_utf8
-from liquidation.store.postgres.schema import STEPS, SchemaState
-from liquidation.store.postgres.script import script
+from liquidation.store.postgres.schema import STEPS, SchemaState, script
 from liquidation.store.postgres.status import DatabaseStatus, look
 from liquidation.store.sqlite.clock import HostClock
 from liquidation.store.sqlite.source import SourceError

@@ -4,10 +4,10 @@ from dataclasses import asdict
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from liquidation.store.base import StoreStats
 from liquidation.store.locations import StoreLocation
 from liquidation.store.sqlite import schema
 from liquidation.store.sqlite.status import FileStatus
-from liquidation.store.stats import StoreStats
 
 if TYPE_CHECKING:
     # They need the extra `postgres`.

@@ -10,10 +10,10 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from liquidation.cli.drawing import a_console, a_table, cell
 from liquidation.cli.texts import moment
+from liquidation.store.base import StoreStats
 from liquidation.store.locations import StoreLocation
 from liquidation.store.sqlite import schema
 from liquidation.store.sqlite.status import FileStatus
-from liquidation.store.stats import StoreStats
 
 if TYPE_CHECKING:
     # They need the extra `postgres`.

@@ -6,7 +6,9 @@ to be.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, NamedTuple, Protocol, Self, TypeVar
 
 from liquidation.rules.model import (
@@ -19,28 +21,6 @@ from liquidation.rules.model import (
     StoredState,
     Terms,
 )
-
-__all__ = [
-    "MAX_PAGE_BYTES",
-    "TIMEOUT_S",
-    "AccountMismatchError",
-    "BeginRequest",
-    "BeginResult",
-    "ChangeResult",
-    "ClaimActiveError",
-    "ClaimFilter",
-    "ClaimPage",
-    "ClaimRecord",
-    "CommitObserver",
-    "Done",
-    "Page",
-    "PutResult",
-    "SchemaError",
-    "StateQuery",
-    "Store",
-    "StoreError",
-    "StoreUnavailableError",
-]
 
 # How long a caller waits for a store by default, in seconds; then it is told that there was no
 # answer.
@@ -200,6 +180,35 @@ _R = TypeVar("_R")
 # it (StoreUnavailableError, or one that the method names). Called exactly once, on the caller's
 # thread or on one of the store's; it must not wait.
 Done = Callable[[_R | Exception], None]
+# Is told of an error that is nobody's answer; must not raise.
+Fault = Callable[[Exception], None]
+
+
+def tell(callback: Callable[[_R], None], outcome: _R, on_fault: Fault) -> None:
+    """Calls `callback`, and tells `on_fault` what it raises."""
+    try:
+        callback(outcome)
+    except Exception as error:  # noqa: BLE001 - a fault of whoever is told
+        with suppress(Exception):
+            on_fault(error)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """How many of each there are.
+
+    The lease of an `active` claim runs. That of an `overdue` one has run out, which is not written
+    down yet. `oldest_end` is when the claim ended that is to be purged first; None where none has.
+    """
+
+    open_liquidations: int
+    closed_liquidations: int
+    active: int
+    overdue: int
+    completed: int
+    cancelled: int
+    expired: int
+    oldest_end: datetime | None
 
 
 class Store(Protocol):

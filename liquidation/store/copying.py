@@ -20,8 +20,6 @@ from liquidation.store.postgres.states import microseconds
 from liquidation.store.sqlite.clock import StoreClock
 from liquidation.store.sqlite.source import Row, Source, alone
 
-__all__ = ["Copied", "CopyError", "InDoubtError", "Progress", "copy"]
-
 # Is told, now and then, what is being done, "copied" or "compared", and of how many rows it was.
 Progress = Callable[[str, int], None]
 

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-__all__ = ["PostgresDatabase", "SqliteFile", "StoreLocation", "parse_location"]
-
 _SQLITE: Final = "sqlite:"
 _SCHEMES: Final = ("postgresql://", "postgres://")
 _HIGHEST_PORT: Final = 65535

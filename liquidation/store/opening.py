@@ -1,12 +1,9 @@
 """Opens the store that the setting `--store` names."""
 
-from liquidation.store.base import CommitObserver, Store, StoreError
-from liquidation.store.callbacks import Fault, Late
+from liquidation.store.base import CommitObserver, Fault, Store, StoreError
 from liquidation.store.locations import SqliteFile, StoreLocation
 from liquidation.store.sqlite.clock import HostClock
 from liquidation.store.sqlite.store import SqliteStore
-
-__all__ = ["DriverMissingError", "open_store", "require_driver"]
 
 
 class DriverMissingError(StoreError):
@@ -36,14 +33,12 @@ def open_store(
     connections: int,
     committed: CommitObserver = lambda *_: None,
     on_fault: Fault = lambda _: None,
-    late: Late | None = None,
 ) -> Store:
     """The store at `location`, which answers within `timeout_s`; see `Store`.
 
     `connections` is how many of a database it may use at once; a file needs no such bound. A
     database that cannot be reached is no error: the store is unavailable until it can. `committed`
-    is told of each group of writes, `on_fault` what callbacks raise, and `late` the result of each
-    write that was committed after its `done` was told that it was not.
+    is told of each group of writes, and `on_fault` what callbacks raise.
 
     Raises:
         StoreUnavailableError: the file cannot be opened or written.
@@ -58,7 +53,6 @@ def open_store(
             committed=committed,
             timeout_s=timeout_s,
             on_fault=on_fault,
-            late=late,
         )
     require_driver()
     from liquidation.store.postgres.store import PostgresStore  # noqa: PLC0415 - it needs an extra
@@ -69,5 +63,4 @@ def open_store(
         timeout_s=timeout_s,
         connections=connections,
         on_fault=on_fault,
-        late=late,
     )

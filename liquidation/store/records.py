@@ -15,18 +15,6 @@ from liquidation.rules.record import (
 )
 from liquidation.store.base import BeginRequest
 
-__all__ = [
-    "LEASE_RAN_OUT",
-    "ClaimRow",
-    "account_of",
-    "claim_from",
-    "claim_record",
-    "decision_from",
-    "granted",
-    "is_news",
-    "liquidation_text",
-]
-
 LEASE_RAN_OUT: Final = "The lease ran out."
 
 

@@ -124,7 +124,7 @@ def test_a_script_that_is_not_run_to_its_end_changes_nothing(postgres_database: 
 def test_a_script_waits_for_who_migrates_and_not_for_long(
     postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liquidation.store.postgres.script.PATIENCE_S", 0.05)
+    monkeypatch.setattr("liquidation.store.postgres.schema.PATIENCE_S", 0.05)
     _, script, _ = migrate(postgres_database, "--dry-run")
     with psycopg.connect(postgres_database) as other:
         other.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))

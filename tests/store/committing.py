@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from liquidation.store.base import TIMEOUT_S
-from liquidation.store.sqlite.deadlines import Job
-from liquidation.store.sqlite.file_lock import FileLock
-from liquidation.store.sqlite.group_commit import MAX_GROUP, GroupCommit
+from liquidation.store.sqlite.connections import FileLock
+from liquidation.store.sqlite.group_commit import MAX_GROUP, GroupCommit, Job
 from tests.store.awaited import answer_to
 
 __all__ = ["Commits"]
@@ -24,7 +23,6 @@ class Commits:
     ) -> None:
         self.groups: list[int] = []
         self.faults: list[Exception] = []
-        self.late: list[Any] = []
         self.took_s: list[float] = []
         self.pauses = 0
         self.watched: Callable[[], None] = lambda: None
@@ -38,7 +36,6 @@ class Commits:
             self._committed,
             timeout_s,
             self.faults.append,
-            self.late.append,
             self._pause,
         )
 

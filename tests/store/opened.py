@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from liquidation.store.base import StoreUnavailableError
-from liquidation.store.postgres.transaction import Transaction
+from liquidation.store.postgres.connection import Transaction
 from tests.store.awaited import AwaitedStore, awaited_postgres
 from tests.store.postgres.proxy import Proxy
 from tests.store.postgres.server import HOST, at_port

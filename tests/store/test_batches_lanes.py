@@ -204,24 +204,6 @@ async def test_questions_weigh_one_each_where_nothing_else_is_said() -> None:
     assert trips == [[0, 1, 2], [3]]
 
 
-def test_an_answer_that_comes_after_its_time_is_told_to_who_keeps_the_log() -> None:
-    async def ask(numbers: Sequence[int], *, alone: bool) -> list[int | Exception]:
-        assert not alone
-        await asyncio.sleep(2)
-        return [OwnError(number) if number > 1 else number for number in numbers]
-
-    async def too_late() -> list[object]:
-        batches: Batches[int, int] = Batches(ask, MOST, 1, 1, late=late.append)
-        calls = (answered(batches, number) for number in range(3))
-        told = await asyncio.gather(*calls, return_exceptions=True)
-        await batches.drained()
-        return list(told)
-
-    late: list[int] = []
-    assert [str(each) for each in run(too_late())] == ["no answer within 1 s"] * 3
-    assert late == [0, 1]
-
-
 async def test_a_callback_that_raises_takes_nobody_s_answer() -> None:
     async def ask(numbers: Sequence[int], *, alone: bool) -> list[int]:
         assert not alone

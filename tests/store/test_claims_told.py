@@ -7,9 +7,9 @@ import pytest
 
 from liquidation.rules.model import ClaimEvent, ClaimState, Decision, StoredState
 from liquidation.store.base import ClaimFilter, ClaimRecord
-from liquidation.store.postgres import pages as postgres_pages
+from liquidation.store.postgres import states as postgres_pages
 from liquidation.store.records import LEASE_RAN_OUT
-from liquidation.store.sqlite import pages as sqlite_pages
+from liquidation.store.sqlite import claim_rows as sqlite_pages
 from tests.clocks import Clock
 from tests.store.awaited import AwaitedStore
 from tests.store.claiming import (

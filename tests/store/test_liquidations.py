@@ -7,8 +7,8 @@ import pytest
 
 from liquidation.rules.model import StoredState
 from liquidation.store.base import AccountMismatchError, Page, StateQuery
-from liquidation.store.postgres import pages as postgres_pages
-from liquidation.store.sqlite import pages as sqlite_pages
+from liquidation.store.postgres import states as postgres_pages
+from liquidation.store.sqlite import claim_rows as sqlite_pages
 from tests.store.awaited import AwaitedStore
 from tests.store.conftest import OpenStore
 from tests.store.snapshots import PLAIN, snapshot, with_account

@@ -10,9 +10,9 @@ import pytest
 
 from liquidation.store.base import StoreError, StoreUnavailableError
 from liquidation.store.postgres.batches import ContendedError
+from liquidation.store.postgres.connection import Rows, Statement, Transaction
 from liquidation.store.postgres.database import Database
 from liquidation.store.postgres.schema import NEWEST, SchemaState
-from liquidation.store.postgres.transaction import Rows, Statement, Transaction
 from tests.store.moving import connected, set_up
 from tests.store.opened import once_it_answers, proxied, rows
 

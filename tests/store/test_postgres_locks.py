@@ -10,8 +10,8 @@ import pytest
 
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import BeginResult, StateQuery, StoreUnavailableError
+from liquidation.store.postgres.connection import Transaction
 from liquidation.store.postgres.states import about, lock_accounts
-from liquidation.store.postgres.transaction import Transaction
 from tests.store.awaited import AwaitedStore
 from tests.store.claiming import begin, begin_request, granted
 from tests.store.opened import in_transaction, opened

@@ -7,11 +7,10 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from liquidation.rules.model import ClaimState
+from liquidation.store.base import StoreStats
 from liquidation.store.postgres import status
-from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, SchemaState
-from liquidation.store.postgres.script import script
+from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, SchemaState, script
 from liquidation.store.postgres.status import DatabaseStatus, Server, Standby, look
-from liquidation.store.stats import StoreStats
 from tests.store.moving import claimed, connected, in_postgres, set_up
 from tests.store.server_clock import ServerClock
 from tests.store.snapshots import snapshot

@@ -12,10 +12,10 @@ import pytest
 
 from liquidation.rules.model import ClaimState, Liquidation, StoredState
 from liquidation.store.base import PutResult, StateQuery, StoreUnavailableError
+from liquidation.store.postgres.connection import Transaction
 from liquidation.store.postgres.database import Database
 from liquidation.store.postgres.engine import PostgresEngine
 from liquidation.store.postgres.store import PostgresStore
-from liquidation.store.postgres.transaction import Transaction
 from tests.store.awaited import AwaitedStore, answer_to
 from tests.store.claiming import accept, begin, begin_request, granted
 from tests.store.opened import once_it_answers, opened, rows

@@ -8,8 +8,13 @@ import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
 
-from liquidation.store.postgres.connection import limits_of
-from liquidation.store.postgres.transaction import Connection, Statement, Transaction, _warnings
+from liquidation.store.postgres.connection import (
+    Connection,
+    Statement,
+    Transaction,
+    _warnings,
+    limits_of,
+)
 from tests.store.moving import connected, set_up
 from tests.store.opened import rows
 

@@ -12,7 +12,7 @@ import pytest
 from liquidation.rules.model import StoredState
 from liquidation.store.base import ClaimFilter, SchemaError, StateQuery, StoreUnavailableError
 from liquidation.store.sqlite import store as sqlite_store
-from liquidation.store.sqlite.deadlines import Job
+from liquidation.store.sqlite.group_commit import Job
 from liquidation.store.sqlite.schema import NEWEST
 from liquidation.store.sqlite.store import SqliteStore
 from tests.clocks import Clock

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from liquidation.rules.model import ClaimState
+from liquidation.store.base import StoreStats
 from liquidation.store.sqlite.schema import NEWEST, version_at
 from liquidation.store.sqlite.source import moment
 from liquidation.store.sqlite.status import FileStatus, look
-from liquidation.store.stats import StoreStats
 from tests.clocks import Clock
 from tests.store.awaited import awaited_sqlite
 from tests.store.claiming import LEASE_S, begin, begin_request, granted

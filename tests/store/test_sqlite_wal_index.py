@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from liquidation.store.base import StateQuery
-from liquidation.store.sqlite import wal_index
-from liquidation.store.sqlite.connections import connect_to_read
+from liquidation.store.sqlite import connections as wal_index
+from liquidation.store.sqlite.connections import connect_to_read, find_header, is_settled
 from liquidation.store.sqlite.states import StateCache
-from liquidation.store.sqlite.wal_index import find_header, is_settled
 from tests.clocks import Clock
 from tests.store.awaited import AwaitedStore, awaited_sqlite
 from tests.store.snapshots import snapshot

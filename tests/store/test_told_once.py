@@ -12,7 +12,7 @@ import pytest
 from liquidation.store.base import StoreUnavailableError
 from tests.clocks import Clock
 from tests.store.awaited import awaited_sqlite
-from tests.store.claiming import accept, begin_request
+from tests.store.claiming import begin_request
 from tests.store.committing import Commits
 from tests.store.snapshots import snapshot
 
@@ -33,7 +33,7 @@ class Held:
         return "held"
 
 
-async def test_what_is_committed_after_its_time_is_told_to_who_keeps_the_log(
+async def test_what_is_committed_after_its_time_is_told_once_as_not_committed(
     tmp_path: Path,
 ) -> None:
     commits = Commits(tmp_path, timeout_s=0.05)
@@ -41,11 +41,10 @@ async def test_what_is_committed_after_its_time_is_told_to_who_keeps_the_log(
 
     with pytest.raises(StoreUnavailableError, match=r"^no commit within 0\.05 s$"):
         await commits.submit(held)
-    assert commits.late == []
     held.go.set()
     commits.writer.close(10)
 
-    assert (commits.late, commits.groups, commits.faults) == (["held"], [1], [])
+    assert (commits.groups, commits.faults) == ([1], [])
 
 
 async def test_what_has_not_begun_when_its_time_is_over_never_does(tmp_path: Path) -> None:
@@ -63,7 +62,7 @@ async def test_what_has_not_begun_when_its_time_is_over_never_does(tmp_path: Pat
     commits.writer.close(10)
 
     assert [str(each) for each in told] == ["no commit within 0.05 s"] * 2
-    assert (runs, commits.late, commits.groups) == ([], ["held"], [1])
+    assert (runs, commits.groups) == ([], [1])
 
 
 async def test_in_a_group_only_those_begin_whose_time_is_not_over(tmp_path: Path) -> None:
@@ -79,7 +78,7 @@ async def test_in_a_group_only_those_begin_whose_time_is_not_over(tmp_path: Path
 
     assert await waits == "in time"
     commits.writer.close(10)
-    assert (commits.late, commits.groups) == (["held"], [1, 1])
+    assert commits.groups == [1, 1]
 
 
 async def test_a_failure_that_comes_after_the_time_is_told_to_nobody(tmp_path: Path) -> None:
@@ -95,7 +94,7 @@ async def test_a_failure_that_comes_after_the_time_is_told_to_nobody(tmp_path: P
     held.go.set()
     commits.writer.close(10)
 
-    assert (commits.late, commits.faults) == ([], [])
+    assert commits.faults == []
 
 
 async def test_a_callback_that_raises_ends_no_thread_and_takes_nobody_s_answer(
@@ -187,26 +186,7 @@ def test_each_is_told_exactly_once_whoever_comes_first(tmp_path: Path) -> None:
 
     assert told == Counter(range(500))
     assert set(ran.values()) <= {1}
-    assert len(commits.late) == sum(ran.values()) - sum(committed.values())
-
-
-async def test_a_claim_that_was_granted_too_late_is_told_as_what_it_is(tmp_path: Path) -> None:
-    late: list[Any] = []
-    go = threading.Event()
-    store = awaited_sqlite(tmp_path / "store.db", Clock(), timeout_s=0.05, late=late.append)
-
-    def decide(state: Any) -> Any:
-        if threading.current_thread().name == "sqlite-writer":
-            go.wait()
-        return accept(state)
-
-    with pytest.raises(StoreUnavailableError):
-        await store.begin(begin_request("r-1", snapshot(1)), decide)
-    go.set()
-    await store.aclose()
-
-    (begun,) = late
-    assert (begun.claim.request_id, begun.put.opened) == ("r-1", True)
+    assert all(ran[number] for number in range(500) if committed[number])
 
 
 async def test_an_error_of_the_rules_is_the_answer_wherever_they_are_asked(tmp_path: Path) -> None:

@@ -9,10 +9,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from liquidation.store.base import Done, StoreUnavailableError
-from liquidation.store.callbacks import Fault, Late, tell
-
-__all__ = ["Ask", "Batches", "ContendedError"]
+from liquidation.store.base import Done, Fault, StoreUnavailableError, tell
 
 _Q = TypeVar("_Q")
 _R = TypeVar("_R")
@@ -62,12 +59,11 @@ class Batches(Generic[_Q, _R]):
         patience_s: float,
         weight: Callable[[_Q], int] = lambda _: 1,
         on_fault: Fault = lambda _: None,
-        late: Late | None = None,
     ) -> None:
         """Asks `ask` many questions at once, in up to `lanes` batches at once.
 
-        Questions join a batch until their weights are `most`. A caller waits for `patience_s`; an
-        answer that comes after that is told to `late`. `on_fault` is told what callbacks raise.
+        Questions join a batch until their weights are `most`. A caller waits for `patience_s`.
+        `on_fault` is told what callbacks raise.
         """
         self._ask = ask
         self._most = most
@@ -75,7 +71,6 @@ class Batches(Generic[_Q, _R]):
         self._patience_s = patience_s
         self._weight = weight
         self._on_fault = on_fault
-        self._late = late
         self._queue: deque[_Waiting[_Q, _R]] = deque()
         self._busy = 0
         self._under_way: set[asyncio.Task[None]] = set()
@@ -163,8 +158,6 @@ class Batches(Generic[_Q, _R]):
         for waiting, answer in zip(batch, answers, strict=True):
             if waiting.done is not None:
                 self._tell(waiting, answer)
-            elif self._late is not None and not isinstance(answer, Exception):
-                tell(self._late, answer, self._on_fault)
 
     def _tell(self, waiting: _Waiting[_Q, _R], answer: _R | Exception) -> None:
         """Tells the caller, unless that is done."""

@@ -17,6 +17,7 @@ from liquidation.rules.snapshot import facts_of
 from liquidation.store.base import BeginRequest, BeginResult, PutResult, StateQuery
 from liquidation.store.postgres.claim_rows import claim_of, known_from, known_requests
 from liquidation.store.postgres.claims import expire_accounts
+from liquidation.store.postgres.connection import Rows, Transaction
 from liquidation.store.postgres.liquidations import Puts
 from liquidation.store.postgres.states import (
     about,
@@ -26,10 +27,7 @@ from liquidation.store.postgres.states import (
     states,
     written,
 )
-from liquidation.store.postgres.transaction import Rows, Transaction
 from liquidation.store.records import account_of, claim_record, granted
-
-__all__ = ["Begin", "Slot", "begin_all"]
 
 # In the order of the request_ids, as accounts are locked in theirs: of a request_id that is there
 # already, it is waited for whether that is committed.

@@ -5,20 +5,9 @@ from typing import Any, Final
 
 from liquidation.rules.model import Claim, ClaimEvent, ClaimState
 from liquidation.store.base import BeginResult, ClaimFilter, ClaimPage, ClaimRecord
-from liquidation.store.postgres.pages import bounded, is_cut
-from liquidation.store.postgres.states import ASKED, microseconds
-from liquidation.store.postgres.transaction import Statement, Transaction
+from liquidation.store.postgres.connection import Statement, Transaction
+from liquidation.store.postgres.states import ASKED, bounded, is_cut, microseconds
 from liquidation.store.records import claim_from, decision_from
-
-__all__ = [
-    "COLUMNS",
-    "claim_of",
-    "count_active",
-    "known_from",
-    "known_requests",
-    "page",
-    "record",
-]
 
 # The server's clock is read with the claim: by it a lease has run out, or has not.
 COLUMNS: Final = """

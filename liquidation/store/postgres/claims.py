@@ -7,11 +7,9 @@ from typing import Any, Final
 from liquidation.rules.model import Claim, ClaimState
 from liquidation.store.base import ChangeResult
 from liquidation.store.postgres.claim_rows import COLUMNS, claim_of
+from liquidation.store.postgres.connection import Statement, Transaction
 from liquidation.store.postgres.states import ACCOUNTS, ASKED, written
-from liquidation.store.postgres.transaction import Statement, Transaction
 from liquidation.store.records import LEASE_RAN_OUT
-
-__all__ = ["Change", "change_all", "expire", "expire_accounts", "purge"]
 
 _OVER: Final = f"""
     over AS (

@@ -7,17 +7,133 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, closing, contextmanager, suppress
 from typing import Any, Final
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncPipeline, errors, generators
+from psycopg.pq import TransactionStatus
 
 from liquidation.store.base import SchemaError
-from liquidation.store.postgres.transaction import Connection
 
-__all__ = ["PARAMETERS", "cut_off", "limits_of", "require_utf8", "telling", "told_of"]
+Statement = tuple[str, Mapping[str, Any]]
+Rows = list[tuple[Any, ...]]
+Connection = AsyncConnection[tuple[Any, ...]]
+
+# A transaction that was left open.
+_OPEN: Final = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
+
+# It may write where the server lets it: what says that it takes no writes is not overruled.
+_BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+# Warnings that are not about the commit, by the function of the server that gives them: that ids
+# of transactions run short, said with each until it has vacuumed; and what a trigger says.
+_HARMLESS: Final = frozenset({"GetNewTransactionId", "GetNewMultiXactId", "exec_stmt_raise"})
+
+# What a server says as it ends the session; the end of the connection may arrive any time later.
+_LAST_WORDS: Final = ("FATAL", "PANIC")
+
+
+class Transaction:
+    """One transaction. It ends with the `ask` that commits, or is rolled back.
+
+    `in_doubt` tells that COMMIT was sent and no answer came that can be trusted, `lost` that there
+    is no connection any more.
+    """
+
+    def __init__(self, connection: Connection, limits: str) -> None:
+        self._connection = connection
+        self._limits = limits
+        # Left only with the commit: psycopg asks for a flush as it leaves, and a server that is
+        # asked for anything once it is idle in a transaction no longer counts how long it is.
+        self._pipeline: AsyncPipeline | None = None
+        self._left = AsyncExitStack()
+        self.in_doubt = False
+        self.lost = False
+
+    async def ask(self, *statements: Statement, commit: bool = False) -> list[Rows]:
+        """The rows of each statement, all in one round trip; `commit` ends the transaction in it.
+
+        Raises:
+            psycopg.Error: one of them failed, and none after it was done.
+        """
+        self.in_doubt = commit
+        with _warnings(self._connection) as warnings:
+            try:
+                cursors = await self._sent(statements, commit=commit)
+            except psycopg.Error as error:
+                if error.diag.severity_nonlocalized in _LAST_WORDS:
+                    await self._connection.close()
+                # A server that says what failed has not committed; one that is gone may have.
+                self.lost = self._connection.closed
+                self.in_doubt = commit and self.lost
+                raise
+        if commit and warnings:
+            raise psycopg.OperationalError(warnings[0])
+        self.in_doubt = False
+        return [await _rows(each) for each in cursors]
+
+    async def roll_back(self) -> None:
+        """Takes everything back; the next `ask` begins anew."""
+        await self._connection.execute("ROLLBACK")
+        await self._leave()
+
+    async def aclose(self) -> None:
+        """Takes back what was not committed, as far as the connection lets it."""
+        with suppress(psycopg.Error):
+            await self._leave()
+        if self._connection.pgconn.transaction_status in _OPEN:
+            with suppress(psycopg.Error):
+                await self._connection.rollback()
+
+    async def _sent(
+        self, statements: tuple[Statement, ...], *, commit: bool
+    ) -> list[psycopg.AsyncCursor[tuple[Any, ...]]]:
+        if self._pipeline is None:
+            self._pipeline = await self._left.enter_async_context(self._connection.pipeline())
+            await self._connection.execute(_BEGIN)
+            await self._connection.execute(self._limits)
+        cursors = [await self._connection.execute(*each) for each in statements]
+        if commit:
+            # One that is cancelled while it waits for the standby succeeds, with no more than a
+            # warning. The server lets no statement_timeout do that.
+            await self._connection.execute("COMMIT")
+            await self._leave()
+        else:
+            # psycopg waits for the answers even with some of a large question unsent yet, for which
+            # the server waits.
+            await self._connection.wait(generators.send(self._connection.pgconn))
+            await self._pipeline.sync()
+        return cursors
+
+    async def _leave(self) -> None:
+        """Leaves the pipeline, which brings all answers that are left."""
+        self._pipeline = None
+        await self._left.aclose()
+
+
+async def _rows(cursor: psycopg.AsyncCursor[tuple[Any, ...]]) -> Rows:
+    has_rows = cursor.pgresult is not None and cursor.pgresult.nfields > 0
+    return await cursor.fetchall() if has_rows else []
+
+
+@contextmanager
+def _warnings(connection: Connection) -> Iterator[list[str]]:
+    """Collects what the server warns of meanwhile, as far as a commit may be worth less for it."""
+    found: list[str] = []
+
+    def notice(diagnostic: errors.Diagnostic) -> None:
+        warns = diagnostic.severity_nonlocalized == "WARNING"
+        if warns and diagnostic.source_function not in _HARMLESS:
+            found.append(diagnostic.message_primary or "")
+
+    connection.add_notice_handler(notice)
+    try:
+        yield found
+    finally:
+        connection.remove_notice_handler(notice)
+
 
 # Where the URL does not say otherwise. A connection ends when what was sent is not acknowledged for
 # `tcp_user_timeout` ms, or the host behind it answers no probe.

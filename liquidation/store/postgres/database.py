@@ -22,6 +22,8 @@ from liquidation.store.postgres import schema
 from liquidation.store.postgres.batches import ContendedError
 from liquidation.store.postgres.connection import (
     PARAMETERS,
+    Connection,
+    Transaction,
     cut_off,
     limits_of,
     require_utf8,
@@ -29,9 +31,6 @@ from liquidation.store.postgres.connection import (
     told_of,
 )
 from liquidation.store.postgres.schema import SchemaState
-from liquidation.store.postgres.transaction import Connection, Transaction
-
-__all__ = ["Database"]
 
 _T = TypeVar("_T")
 

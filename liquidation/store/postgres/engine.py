@@ -19,19 +19,18 @@ from liquidation.store.base import (
     ClaimRecord,
     CommitObserver,
     Done,
+    Fault,
     Page,
     PutResult,
     StateQuery,
+    tell,
 )
-from liquidation.store.callbacks import Fault, Late, tell
 from liquidation.store.postgres import claim_rows, claims, liquidations, states
 from liquidation.store.postgres.batches import Batches
 from liquidation.store.postgres.begin import Begin, Slot, begin_all
 from liquidation.store.postgres.claims import Change
+from liquidation.store.postgres.connection import Transaction
 from liquidation.store.postgres.database import Database
-from liquidation.store.postgres.transaction import Transaction
-
-__all__ = ["MAX_GROUP", "PostgresEngine"]
 
 _R = TypeVar("_R")
 
@@ -56,7 +55,6 @@ class PostgresEngine:
         group: int = MAX_GROUP,
         committed: CommitObserver = lambda *_: None,
         on_fault: Fault = lambda _: None,
-        late: Late | None = None,
     ) -> None:
         """Uses `database`, which is open; see `PostgresStore`."""
         self._database = database
@@ -69,13 +67,13 @@ class PostgresEngine:
             self._read_states, _READS * group, _LANES, timeout_s, len, on_fault
         )
         self._puts: Batches[Sequence[Liquidation], list[PutResult]] = Batches(
-            self._put, group, _LANES, timeout_s, len, on_fault, late
+            self._put, group, _LANES, timeout_s, len, on_fault
         )
         self._begins: Batches[Begin, BeginResult] = Batches(
-            self._begin, group, _LANES, timeout_s, on_fault=on_fault, late=late
+            self._begin, group, _LANES, timeout_s, on_fault=on_fault
         )
         self._changes: Batches[Change, ChangeResult] = Batches(
-            self._change, group, _LANES, timeout_s, on_fault=on_fault, late=late
+            self._change, group, _LANES, timeout_s, on_fault=on_fault
         )
 
     def read_states(self, queries: Sequence[StateQuery], done: Done[list[StoredState]]) -> None:

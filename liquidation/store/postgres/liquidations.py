@@ -16,12 +16,17 @@ from liquidation.store.base import (
     PutResult,
     StateQuery,
 )
-from liquidation.store.postgres.pages import bounded, is_cut
-from liquidation.store.postgres.states import ASKED, about, active_claim, lock_accounts, written
-from liquidation.store.postgres.transaction import Rows, Statement, Transaction
+from liquidation.store.postgres.connection import Rows, Statement, Transaction
+from liquidation.store.postgres.states import (
+    ASKED,
+    about,
+    active_claim,
+    bounded,
+    is_cut,
+    lock_accounts,
+    written,
+)
 from liquidation.store.records import liquidation_text
-
-__all__ = ["Puts", "close", "get", "page", "put_all"]
 
 _Found = Mapping[int, Any]
 

@@ -6,29 +6,14 @@ the schema that it makes: `oldest_service` is the newest schema that such a serv
 older service needs is taken away only by the step after the one that made it needless.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from textwrap import dedent
 from typing import Any, Final
 
 from psycopg import AsyncConnection, errors
 
 from liquidation.store.base import SchemaError
-
-__all__ = [
-    "LOCK_KEY",
-    "NEWEST",
-    "PATIENCE_S",
-    "PRIVILEGES",
-    "STATE",
-    "STEPS",
-    "VERSIONS",
-    "SchemaState",
-    "Step",
-    "may_create",
-    "migrate",
-    "require",
-    "state_at",
-]
 
 # Whoever migrates holds this lock until its transaction ends; any number that nobody else takes.
 LOCK_KEY: Final = 0x6C697175
@@ -228,3 +213,39 @@ async def may_create(connection: AsyncConnection[Any]) -> bool:
         " AND NOT pg_is_in_recovery()"
     )
     return await answer.fetchone() == (True,)
+
+
+_HEAD: Final = """
+-- The schema of the liquidation service: from version {before} to {after}, all of it or nothing.
+-- To be run by the owner of the schema that the service works in, first in the search_path:
+--   psql --set ON_ERROR_STOP=1 --dbname URL --file FILE
+"""
+
+
+def script(state: SchemaState, steps: tuple[Step, ...] = STEPS) -> str:
+    """What `migrate` would do on a database in `state`, as SQL; "" where nothing is missing.
+
+    Where others have done a step of it meanwhile, it fails and changes nothing.
+    """
+    if state.version >= len(steps):
+        return ""
+    head = _HEAD.format(before=state.version, after=len(steps)).lstrip()
+    return head + "\n".join(("BEGIN;", *_statements(state, steps), "COMMIT;", ""))
+
+
+def _statements(state: SchemaState, steps: tuple[Step, ...]) -> Iterator[str]:
+    yield f"SET LOCAL lock_timeout = '{PATIENCE_S}s';"
+    # Nobody else migrates meanwhile.
+    yield f"SELECT pg_advisory_xact_lock({LOCK_KEY});"
+    yield _written(VERSIONS)
+    for version, step in enumerate(steps[state.version :], start=state.version + 1):
+        yield f"\n-- Version {version}"
+        yield from map(_written, step.statements)
+        yield (
+            "INSERT INTO liquidation_schema (version, oldest_service)"
+            f" VALUES ({version}, {step.oldest_service});"
+        )
+
+
+def _written(statement: str) -> str:
+    return f"{dedent(statement).strip()};"

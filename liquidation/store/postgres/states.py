@@ -15,21 +15,33 @@ import orjson
 from liquidation.rules.leases import lease_left_s
 from liquidation.rules.model import ActiveClaim, Liquidation, StoredState
 from liquidation.rules.record import liquidation_from_record
-from liquidation.store.base import StateQuery
-from liquidation.store.postgres.transaction import Statement, Transaction
+from liquidation.store.base import MAX_PAGE_BYTES, StateQuery
+from liquidation.store.postgres.connection import Rows, Statement, Transaction
 
-__all__ = [
-    "ACCOUNTS",
-    "ASKED",
-    "about",
-    "active_claim",
-    "lock_accounts",
-    "microseconds",
-    "state_from",
-    "states",
-    "states_of_all",
-    "written",
-]
+
+def bounded(found: str, columns: str, texts: Sequence[str], table: str, order: str) -> str:
+    """The statement that reads `columns` of the first rows of `found`, a query of `table`.
+
+    It ends behind the row with which the `texts` of all reach `MAX_PAGE_BYTES`. The last column of
+    each row is how many rows `found` has.
+    """
+    size = " + ".join(f"octet_length(found.{each}::text)" for each in texts)
+    return f"""
+        WITH {table} AS (
+            SELECT found.*, count(*) OVER () AS rows_found,
+                   sum({size}) OVER (ORDER BY found.{order} ROWS UNBOUNDED PRECEDING)
+                       - ({size}) AS bytes_before
+            FROM ({found}) AS found
+        )
+        SELECT {columns}, rows_found FROM {table}
+        WHERE bytes_before < {MAX_PAGE_BYTES} ORDER BY {order}
+    """
+
+
+def is_cut(rows: Rows, page: Sequence[object]) -> bool:
+    """Whether there are more rows than those in the page, which was made of the first of `rows`."""
+    return bool(rows) and rows[0][-1] > len(page)
+
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -6,10 +6,8 @@ from typing import Any, Final
 from psycopg import AsyncConnection, errors
 from psycopg.rows import class_row
 
+from liquidation.store.base import StoreStats
 from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, SchemaState, may_create, state_at
-from liquidation.store.stats import StoreStats
-
-__all__ = ["DatabaseStatus", "Server", "Standby", "look", "missing_privileges"]
 
 # How long the counting of rows may take: of millions of them it is a matter of seconds.
 _COUNTING: Final = "20s"

@@ -17,15 +17,13 @@ from liquidation.store.base import (
     ClaimRecord,
     CommitObserver,
     Done,
+    Fault,
     Page,
     PutResult,
     StateQuery,
 )
-from liquidation.store.callbacks import Fault, Late
 from liquidation.store.postgres.database import Database
 from liquidation.store.postgres.engine import MAX_GROUP, PostgresEngine
-
-__all__ = ["PostgresStore"]
 
 # The share of a caller's patience that the database has: it knows why there is no answer.
 _OF_THE_TIME: Final = 0.95
@@ -62,13 +60,11 @@ class PostgresStore:
         group: int = MAX_GROUP,
         committed: CommitObserver = lambda *_: None,
         on_fault: Fault = lambda _: None,
-        late: Late | None = None,
     ) -> Self:
         """Uses up to `connections` to the database at `url`; no answer takes above `timeout_s`.
 
-        At most `group` writes share a commit, told to `committed`. What is committed after its
-        caller was told that there was no answer is told to `late`, and `on_fault` what callbacks
-        raise. It begins to connect, and does not wait for it.
+        At most `group` writes share a commit, told to `committed`. `on_fault` is told what
+        callbacks raise. It begins to connect, and does not wait for it.
 
         Raises:
             StoreError: `url` is not valid.
@@ -76,7 +72,7 @@ class PostgresStore:
         database = Database(url, _OF_THE_TIME * timeout_s, connections)
         return cls(
             database,
-            lambda: PostgresEngine(database, timeout_s, group, committed, on_fault, late),
+            lambda: PostgresEngine(database, timeout_s, group, committed, on_fault),
         )
 
     def states(self, queries: Sequence[StateQuery]) -> list[StoredState] | None:  # noqa: ARG002

@@ -1,30 +1,36 @@
 """Claims in SQLite as they are read: rows to claims, and the questions that change nothing."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from liquidation.rules.leases import lease_left_s
 from liquidation.rules.model import ActiveClaim, Claim, ClaimEvent, ClaimState
-from liquidation.store.base import BeginResult, ClaimFilter, ClaimPage, ClaimRecord
+from liquidation.store.base import MAX_PAGE_BYTES, BeginResult, ClaimFilter, ClaimPage, ClaimRecord
 from liquidation.store.records import claim_from, decision_from
 from liquidation.store.sqlite.clock import StoreClock
-from liquidation.store.sqlite.pages import page_of
 
-__all__ = [
-    "COLUMNS",
-    "Moment",
-    "active_claim_on",
-    "claim_of",
-    "count_active",
-    "find",
-    "known",
-    "now",
-    "page",
-    "record",
-]
+Row = tuple[Any, ...]
+
+
+def page_of(
+    rows: Iterable[Row], size: int, texts: Callable[[Row], tuple[str, ...]]
+) -> tuple[list[Row], bool]:
+    """Up to `size` rows, and whether there are more; `texts` are what makes a row large.
+
+    It ends behind the row with which it reaches `MAX_PAGE_BYTES`, and has at least one.
+    """
+    page: list[Row] = []
+    room = MAX_PAGE_BYTES
+    for row in rows:
+        if len(page) == size or room <= 0:
+            return page, True
+        page.append(row)
+        room -= sum(len(text.encode()) for text in texts(row))
+    return page, False
+
 
 COLUMNS: Final = """
     fencing_token, claim_id, request_id, account_id, terms, positions, revision, state, end_reason,

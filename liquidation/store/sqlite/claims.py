@@ -23,8 +23,6 @@ from liquidation.store.sqlite.clock import StoreClock
 from liquidation.store.sqlite.liquidations import liquidation_of, open_new, refresh
 from liquidation.store.sqlite.states import Found, StateRow, look_up
 
-__all__ = ["begin", "end", "expire", "purge", "rebase_leases", "renew"]
-
 # Without RETURNING, with which it takes half as long again.
 _INSERT: Final = """
     INSERT INTO claim (claim_id, request_id, account_id, liquidation_id, revision, terms,

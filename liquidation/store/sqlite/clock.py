@@ -5,8 +5,6 @@ import uuid
 from pathlib import Path
 from typing import Final, Protocol
 
-__all__ = ["HostClock", "StoreClock"]
-
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 

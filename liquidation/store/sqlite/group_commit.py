@@ -13,15 +13,94 @@ import queue
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from liquidation.store.base import TIMEOUT_S, CommitObserver, Done, StoreUnavailableError
-from liquidation.store.callbacks import Fault, Late, tell
-from liquidation.store.sqlite.deadlines import Deadlines, Job, Write
-from liquidation.store.sqlite.file_lock import FileLock
+from liquidation.store.base import (
+    TIMEOUT_S,
+    CommitObserver,
+    Done,
+    Fault,
+    StoreUnavailableError,
+    tell,
+)
+from liquidation.store.sqlite.connections import FileLock
 
-__all__ = ["MAX_GROUP", "GroupCommit"]
+Job = Callable[[sqlite3.Connection], Any]
+
+
+class Write:
+    """A job for the writer, and whom to tell how it ended: None once that is told."""
+
+    __slots__ = ("done", "due_s", "job")
+
+    def __init__(self, job: Job, done: Done[Any], due_s: float) -> None:
+        self.job = job
+        self.done: Done[Any] | None = done
+        self.due_s = due_s
+
+
+class Deadlines:
+    """Tells writes that their time is over, on a thread that sleeps while nothing is due."""
+
+    def __init__(self, timeout_s: float, on_fault: Fault) -> None:
+        """Each write is waited for during `timeout_s`."""
+        self._timeout_s = timeout_s
+        self._on_fault = on_fault
+        self._telling = threading.Lock()
+        self._closed = threading.Event()
+        # Set while the thread looks after the writes by itself.
+        self._awake = threading.Event()
+        # By growing `due_s`; those that were told since are taken out when they would be due.
+        self._writes: deque[Write] = deque()
+        self._thread = threading.Thread(target=self._run, name="sqlite-deadlines", daemon=True)
+        self._thread.start()
+
+    def write(self, job: Job, done: Done[Any]) -> Write:
+        """A write whose time begins now."""
+        write = Write(job, done, time.monotonic() + self._timeout_s)
+        self._writes.append(write)
+        if not self._awake.is_set():
+            self._awake.set()
+        return write
+
+    def take(self, writes: Sequence[Write]) -> list[Done[Any] | None]:
+        """Whom to tell how each ended, None if that was told; the caller tells them."""
+        with self._telling:
+            takers = [write.done for write in writes]
+            for write in writes:
+                write.done = None
+        return takers
+
+    def close(self) -> None:
+        """Tells all who still wait that there was no commit, and ends the thread."""
+        self._closed.set()
+        self._awake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            if not self._writes:
+                self._awake.clear()
+                if not self._writes:
+                    self._awake.wait()
+                continue
+            # What is told before it is due need not be looked at before.
+            self._closed.wait(self._writes[0].due_s - time.monotonic())
+            self._end(until_s=time.monotonic())
+        self._end(until_s=float("inf"))
+
+    def _end(self, until_s: float) -> None:
+        """Tells those that were due by then, and lets go of all that were told."""
+        over = []
+        while self._writes and (self._writes[0].due_s <= until_s or self._writes[0].done is None):
+            over.append(self._writes.popleft())
+        for done in self.take(over):
+            if done is not None:
+                told = f"no commit within {self._timeout_s:g} s"
+                tell(done, StoreUnavailableError(told), self._on_fault)
+
 
 # A group is bounded so that the first job in it does not wait for a flood behind it.
 MAX_GROUP: Final = 256
@@ -49,22 +128,19 @@ class GroupCommit:
         committed: CommitObserver = lambda *_: None,
         timeout_s: float = TIMEOUT_S,
         on_fault: Fault = lambda _: None,
-        late: Late | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         """Takes both over. `connection` is in autocommit mode and usable from any thread.
 
         `most` bounds a group; 1 commits each job by itself. `committed` is told of each group,
-        `late` the result of each job that was committed after its caller was told that it was not
-        within `timeout_s`, and `on_fault` what any of them, or a `done`, raises. `pause` is how the
-        thread waits for more jobs, so many seconds.
+        and `on_fault` what it, or a `done`, raises. A caller waits for `timeout_s`. `pause` is how
+        the thread waits for more jobs, so many seconds.
         """
         self._connection = connection
         self._file_lock = file_lock
         self._most = most
         self._committed = committed
         self._on_fault = on_fault
-        self._late = late
         self._pause = pause
         self._last = 0
         self._deadlines = Deadlines(timeout_s, on_fault)
@@ -189,17 +265,11 @@ class GroupCommit:
                 return
 
     def _tell(self, group: Sequence[Write], outcomes: Sequence[Any]) -> None:
-        """Tells each its outcome; `late` of those whose time was over, if they were committed."""
+        """Tells each its outcome, unless its time was over."""
         takers = self._deadlines.take(group)
         for done, outcome in zip(takers, outcomes, strict=True):
             if done is not None:
                 tell(done, outcome, self._on_fault)
-            elif (
-                self._late is not None
-                and outcome is not _NOT_BEGUN
-                and not isinstance(outcome, Exception)
-            ):
-                tell(self._late, outcome, self._on_fault)
         for write in group:
             # What it holds is let go of now, and not when it would have been due.
             write.job = _forgotten

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from liquidation.store.base import SchemaError
-from liquidation.store.sqlite.reading import reading
-
-__all__ = ["NEWEST", "migrate", "version_at"]
+from liquidation.store.sqlite.connections import reading
 
 _STEPS: Final[tuple[tuple[str, ...], ...]] = (
     (

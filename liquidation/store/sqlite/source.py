@@ -18,8 +18,6 @@ from liquidation.store.sqlite.claim_rows import now
 from liquidation.store.sqlite.clock import StoreClock
 from liquidation.store.sqlite.schema import NEWEST
 
-__all__ = ["LEFT", "InUseError", "Row", "Source", "SourceError", "alone", "moment"]
-
 Row = tuple[Any, ...]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

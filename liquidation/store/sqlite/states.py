@@ -10,10 +10,8 @@ from liquidation.rules.model import ActiveClaim, Liquidation, StoredState
 from liquidation.store.base import BeginResult, StateQuery
 from liquidation.store.sqlite.claim_rows import known
 from liquidation.store.sqlite.clock import StoreClock
+from liquidation.store.sqlite.connections import Header, is_settled
 from liquidation.store.sqlite.liquidations import liquidation_of
-from liquidation.store.sqlite.wal_index import Header, is_settled
-
-__all__ = ["Found", "StateCache", "StateRow", "look_up", "read_states"]
 
 _STATE: Final = """
     SELECT found.snapshot, found.account_id, found.revision, found.closed_us IS NOT NULL,

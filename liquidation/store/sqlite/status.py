@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from liquidation.store.base import StoreStats
 from liquidation.store.sqlite.claim_rows import now
 from liquidation.store.sqlite.clock import StoreClock
-from liquidation.store.sqlite.reading import reading
+from liquidation.store.sqlite.connections import reading
 from liquidation.store.sqlite.schema import NEWEST, version_at
 from liquidation.store.sqlite.source import LEFT, moment
-from liquidation.store.stats import StoreStats
-
-__all__ = ["FileStatus", "look"]
 
 _HOLDINGS: Final = f"""
     SELECT (SELECT count(*) FROM liquidation WHERE closed_us IS NULL),

@@ -23,24 +23,27 @@ from liquidation.store.base import (
     ClaimRecord,
     CommitObserver,
     Done,
+    Fault,
     Page,
     PutResult,
     StateQuery,
     StoreUnavailableError,
 )
-from liquidation.store.callbacks import Fault, Late
 from liquidation.store.records import is_news
 from liquidation.store.sqlite import claim_rows, claims
 from liquidation.store.sqlite import liquidations as liquidation_rows
 from liquidation.store.sqlite.clock import StoreClock
-from liquidation.store.sqlite.connections import Reader, cannot_read, connect, connect_to_read
-from liquidation.store.sqlite.file_lock import FileLock
+from liquidation.store.sqlite.connections import (
+    FileLock,
+    Reader,
+    cannot_read,
+    connect,
+    connect_to_read,
+    find_header,
+)
 from liquidation.store.sqlite.group_commit import MAX_GROUP, GroupCommit
 from liquidation.store.sqlite.schema import migrate
 from liquidation.store.sqlite.states import Found, StateCache, read_states
-from liquidation.store.sqlite.wal_index import find_header
-
-__all__ = ["SqliteStore"]
 
 # How long closing waits for writes under way, in seconds.
 _CLOSE_S: Final = 10.0
@@ -61,12 +64,11 @@ class SqliteStore:
         committed: CommitObserver = lambda *_: None,
         timeout_s: float = TIMEOUT_S,
         on_fault: Fault = lambda _: None,
-        late: Late | None = None,
     ) -> None:
         """Opens the file at `path`. At most `group` writes share a commit, told to `committed`.
 
-        A caller waits for a write for `timeout_s`, and is then told that there was no answer; what
-        is committed after that is told to `late`. `on_fault` is told what callbacks raise.
+        A caller waits for a write for `timeout_s`, and is then told that there was no answer.
+        `on_fault` is told what callbacks raise.
 
         Raises:
             StoreUnavailableError: the file cannot be opened or written.
@@ -95,7 +97,7 @@ class SqliteStore:
         self._serving = Reader(serving)
         # Whoever looks after the process is not to be waited for by calls, nor the other way round.
         self._watching = Reader(watching)
-        self._writer = GroupCommit(writing, file_lock, group, committed, timeout_s, on_fault, late)
+        self._writer = GroupCommit(writing, file_lock, group, committed, timeout_s, on_fault)
 
     def states(self, queries: Sequence[StateQuery]) -> list[StoredState] | None:
         try:

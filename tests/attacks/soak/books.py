@@ -7,7 +7,7 @@ from typing import Final
 import psycopg
 
 from liquidation.store.locations import SqliteFile, parse_location
-from liquidation.store.sqlite.reading import reading
+from liquidation.store.sqlite.connections import reading
 
 __all__ = ["books_of"]
 
