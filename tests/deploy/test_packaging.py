@@ -57,6 +57,8 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(built: Built) -> Non
     assert {name for name in names if ".dist-info/" not in name} == package_files()
     assert names >= {
         "liquidation/py.typed",
+        "liquidation/store/postgres/migrations/1.sql",
+        "liquidation/store/sqlite/migrations/2.sql",
         "liquidation/analysis/page.css",
         "liquidation/analysis/page.js",
         "liquidation/v1/rules_service_pb2.py",
