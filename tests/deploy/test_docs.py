@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,18 @@ from liquidation.cli import errors, settings
 from liquidation.rules.policy import RULE_NAMES, Mode, Policy, PolicyError, read_policy
 from liquidation.v1 import claim_service_pb2, liquidation_service_pb2
 from tests import samples
-from tests.service.test_examples import EXAMPLES, ROOT, run_python
+from tests.service.test_examples import EXAMPLES, FIRST_CALL, ROOT, run_python
 from tests.sidecars import Refused, Running, running
 
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
-DOCUMENTS = [README, *sorted(DOCS.rglob("*.md"))]
+ARCHITECTURE = DOCS / "explanation" / "architecture.md"
+DOCUMENTS = [
+    README,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    *sorted(DOCS.rglob("*.md")),
+]
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 
 
@@ -98,11 +104,8 @@ def test_the_page_of_settings_is_what_can_be_set() -> None:
     assert _text(DOCS / "reference" / "settings.md") == settings.markdown()
 
 
-@pytest.mark.parametrize(
-    "path", [README, DOCS / "reference" / "rules.md"], ids=lambda path: path.name
-)
-def test_every_rule_is_a_row_in_the_order_in_which_they_decide(path: Path) -> None:
-    numbered = [row for row in rows(path) if row[0].isdigit()]
+def test_every_rule_is_a_row_in_the_order_in_which_they_decide() -> None:
+    numbered = [row for row in rows(DOCS / "reference" / "rules.md") if row[0].isdigit()]
 
     assert [row[1] for row in numbered] == [f"`{name}`" for name in RULE_NAMES]
     assert [int(row[0]) for row in numbered] == list(range(1, len(RULE_NAMES) + 1))
@@ -228,8 +231,10 @@ async def test_a_script_prints_what_stands_below_it(
     assert await run_python(file) == prints
 
 
-def test_the_first_call_is_a_script() -> None:
-    assert README in {script.path for script, _ in SCRIPTS}
+def test_the_first_call_is_the_example() -> None:
+    (first_call,) = [script.text for script, _ in SCRIPTS if script.path == README]
+
+    assert _text(EXAMPLES / FIRST_CALL).endswith(f'"""\n\n{first_call}')
 
 
 @pytest.mark.parametrize(("command", "prints"), COMMANDS, ids=str)
@@ -291,7 +296,11 @@ def _anchor(title: str) -> str:
 def test_every_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", _text(ROOT / "Makefile"), flags=re.MULTILINE))
 
-    named = set(re.findall(r"\bmake ([a-z-]+)(?=[ `\n)])", _code(README)))
+    named = {
+        target
+        for path in DOCUMENTS
+        for target in re.findall(r"(?<![\w-])make ([a-z-]+)(?=[ `\n)])", _code(path))
+    }
 
     assert {"run", "test"} <= named <= targets
 
@@ -302,9 +311,23 @@ def _code(path: Path) -> str:
     return "\n".join([*(block.text for block in blocks(path)), *spans])
 
 
+def _layout() -> Iterator[Path]:
+    """The paths, which may be patterns, that the page on the architecture lists by room."""
+    block = next(block for block in blocks(ARCHITECTURE) if "rules/" in block.text)
+    room = Path()
+    for line in block.text.splitlines():
+        depth = len(line) - len(line.lstrip(" "))
+        names = takewhile(re.compile(r"[\w*/]+(/|\.py)").fullmatch, line.split())
+        if depth <= 4:
+            for name in names:
+                path = (Path(), Path("liquidation"), room)[depth // 2] / name
+                if depth == 2:
+                    room = path
+                yield path
+
+
 def test_every_path_in_the_layout_exists() -> None:
-    layout = next(block for block in blocks(README) if "liquidation/rules/" in block.text)
-    paths = [word for word in layout.text.split() if re.fullmatch(r"[\w/]+(/|\.py)", word)]
+    paths = list(_layout())
 
     assert len(paths) > 10
-    assert [path for path in paths if not (ROOT / path).exists()] == []
+    assert [path for path in paths if not any(ROOT.glob(str(path)))] == []

@@ -58,6 +58,8 @@ PRINTS = {
 }
 # Run in service/test_listening_process.py: it needs a server with certificates.
 MUTUAL_TLS = "mutual_tls.py"
+# Run in deploy/test_docs.py, as the README shows it.
+FIRST_CALL = "first_call.py"
 
 
 @asynccontextmanager
@@ -137,12 +139,12 @@ async def test_the_example_of_a_claim_asks_again_where_an_answer_is_lost(server:
 
 
 def test_every_python_example_is_run() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {*PRINTS, MUTUAL_TLS}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*PRINTS, MUTUAL_TLS, FIRST_CALL}
 
 
 @pytest.mark.parametrize(
     ("example", "command"),
-    [(f"{name}", f"python examples/{name}") for name in (*PRINTS, MUTUAL_TLS)]
+    [(f"{name}", f"python examples/{name}") for name in (*PRINTS, MUTUAL_TLS, FIRST_CALL)]
     + [("node/check_claim.mjs", "node check_claim.mjs"), ("go/main.go", "go run .")],
 )
 def test_an_example_begins_with_how_to_run_it(example: str, command: str) -> None:
