@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,6 @@ def entries_of(log: Path) -> list[Entry]:
 
 def the_line(log: Path, fits: Callable[[Json], object]) -> Json:
     return next(entry.fields for entry in entries_of(log) if fits(entry.fields))
-
-
-def by_rule(log: Path, rule: str, event: str = "decision") -> Json:
-    return the_line(log, lambda each: each["event"] == event and each.get("rule") == rule)
 
 
 def decision_story(log: Path, wanted: str) -> DecisionTrail:
@@ -110,36 +105,6 @@ def test_a_request_that_nobody_logged_is_not_made_again(request_: object) -> Non
         decision_inputs(line)
 
 
-def test_the_story_of_a_refusal_tells_how_far_it_was_from_the_threshold(produced_log: Path) -> None:
-    line = by_rule(produced_log, "least_request_ratio")
-
-    story = decision_story(produced_log, line["decision_id"])
-
-    assert story.entry is not None
-    assert story.entry.fields == line
-    assert story.explained is not None
-    assert story.explained.differs == ()
-    assert story.explained.rules_from.startswith("the log, ")
-    assert [result.rule for result in story.explained.decision.trace] == list(RULE_NAMES)
-    (distance,) = story.explained.distances()
-    assert distance.takes == Decimal(9999)
-    assert distance.least == Decimal(10000)
-    assert distance.over == Decimal(-1)
-    assert not distance.passes
-
-
-def test_the_story_of_a_refusal_tells_what_became_of_the_claim_in_the_way(
-    produced_log: Path,
-) -> None:
-    line = by_rule(produced_log, "no_claim_in_process")
-
-    story = decision_story(produced_log, line["decision_id"])
-
-    assert story.claim is not None
-    assert story.claim.claim_id == line["request"]["state"]["active_claim"]["claim_id"]
-    assert story.claim.lines[-1].fields["state"] == "COMPLETED"
-
-
 def test_the_story_of_a_claim_goes_from_its_begin_to_its_end(produced_log: Path) -> None:
     begun = the_line(produced_log, lambda each: each.get("change") == "begin" and each["claim_id"])
 
@@ -190,10 +155,6 @@ def test_a_decision_whose_line_was_lost_is_told_by_what_is_left() -> None:
     assert isinstance(story, DecisionTrail)
     assert story.entry is None
     assert story.why_not == "the line of the decision is not in the log"
-
-
-def test_an_id_that_is_not_in_the_log_has_no_story(produced_log: Path) -> None:
-    assert find_story(lambda: read_lines([produced_log]), "nobody") is None
 
 
 async def a_line(folder: Path, policy: Policy) -> list[Json]:

@@ -154,16 +154,16 @@ def test_names_without_room_are_counted_together_and_no_count_lacks_more_than_is
     assert record["others"]["lines"] + sum(row["lines"] for row in record["rows"]) == len(names)
 
 
-def test_a_million_accounts_stay_out_of_memory() -> None:
+def test_many_accounts_stay_out_of_memory() -> None:
     counts = Counts()
     tracemalloc.start()
-    for start in range(0, 1_000_000, 500):
+    for start in range(0, 200_000, 500):
         counts.add_all([f"account-{number}" for number in range(start, start + 500)], [])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert peak < 40 * 1024**2
-    assert counts.record("account_id", 1)["others"]["lines"] >= 999_999
+    assert peak < 16 * 1024**2
+    assert counts.record("account_id", 1)["others"]["lines"] >= 199_999
 
 
 def test_few_latencies_have_exact_percentiles() -> None:

@@ -3,11 +3,9 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from liquidation.cli.errors import markdown
 from liquidation.rules.errors import OWN_WORDS, TABLE
-from tests.cli.commands import in_a_process, run, run_apart
+from tests.cli.commands import run, run_apart
 from tests.sidecars import Running
 
 
@@ -74,25 +72,3 @@ def test_the_table_of_rules_shows_modes_and_thresholds(tmp_path: Path) -> None:
 
 def test_a_server_and_a_file_exclude_each_other() -> None:
     assert run("rules", "--address", "127.0.0.1:1", "--rules", "rules.toml").exit_code == 2
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        *("check", "errors", "rules", "serve"),
-        *("claims list", "claims show", "claims cancel"),
-    ],
-)
-def test_every_help_has_an_example(command: str) -> None:
-    shown = run(*command.split(), "--help").stdout
-
-    assert "Example" in shown
-    assert f"  liquidation {command}" in shown
-
-
-async def test_the_markdown_needs_no_rich() -> None:
-    status, out, err = await in_a_process(
-        "errors", "--format", "markdown", program="import sys; sys.modules['rich'] = None"
-    )
-
-    assert (status, out, err) == (0, markdown(), "")

@@ -92,6 +92,26 @@ async def asked(server: Running, command: tuple[str, ...], *more: str) -> Result
     return await run_apart(*arguments, "--address", server.address, *more)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *COMMANDS.values(),
+        ("claims", "show", "c"),
+        ("claims", "cancel", "c", "--force", "--reason", "gone", "--yes"),
+        ("health",),
+    ],
+    ids=" ".join,
+)
+def test_a_server_that_is_not_there_is_told_in_one_line(command: tuple[str, ...]) -> None:
+    arguments = [str(REQUESTS) if each == "CLAIM" else each for each in command]
+
+    result = run(*arguments, "--address", "unix:/none")
+
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: unix:/none: UNAVAILABLE")
+    assert (result.exit_code, result.stdout) == (1, "")
+
+
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 async def test_the_key_in_a_file_is_shown(
     tmp_path: Path, keyed: Keyed, command: tuple[str, ...]
@@ -169,12 +189,14 @@ def test_a_file_that_does_not_hold_one_key_ends_the_command_and_is_not_shown(
     "option", [("--api-key-file",), ("--tls-ca",), ("--tls-cert",), ("--tls-key",)], ids="".join
 )
 def test_a_file_that_cannot_be_read_is_named(files: Files, option: tuple[str, ...]) -> None:
-    result = run(*LIST, *files.options(files.caller), *option, "/no/such/file")
+    commands = [LIST] if option == ("--api-key-file",) else [LIST, ("health",)]
+    for command in commands:
+        result = run(*command, *files.options(files.caller), *option, "/no/such/file")
 
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("Error: /no/such/file: ")
-    assert line.endswith("No such file or directory")
-    assert (result.exit_code, result.stdout) == (1, "")
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("Error: /no/such/file: ")
+        assert line.endswith("No such file or directory")
+        assert (result.exit_code, result.stdout) == (1, "")
 
 
 @pytest.mark.parametrize("command", ["check stream", "rules", "claims list"])

@@ -5,7 +5,6 @@ import json
 import time
 from typing import Any
 
-import psycopg
 import pytest
 
 from liquidation.rules.model import ClaimState
@@ -236,14 +235,6 @@ def test_times_are_read_however_the_database_writes_them(postgres_database: str)
     execute(postgres_database, f"ALTER DATABASE {name} SET DateStyle = 'German'")
 
     assert status(postgres_database)["holds"]["oldest_end"].endswith("+00:00")
-
-
-def test_nothing_is_changed(postgres_database: str) -> None:
-    status(postgres_database)
-
-    with psycopg.connect(postgres_database) as connection:
-        tables = connection.execute("SELECT FROM pg_tables WHERE schemaname = 'public'").fetchall()
-    assert tables == []
 
 
 def test_no_password_is_shown(postgres_database: str) -> None:

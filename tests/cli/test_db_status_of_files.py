@@ -5,12 +5,10 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
-import pytest
-
 from liquidation.store.sqlite.clock import HostClock
 from liquidation.store.sqlite.source import moment
 from tests.cli.checking import contents
-from tests.cli.commands import in_a_process, run
+from tests.cli.commands import run
 from tests.cli.test_db_status import HOLDS, drawn, fill, status
 
 # A module that is None in here cannot be imported.
@@ -86,32 +84,3 @@ def test_over_a_restart_of_the_host_leases_are_told_as_after_the_next_start(
 
     assert status(f"sqlite:{path}")["holds"]["active"] == 1
     assert status(f"sqlite:{path}")["holds"]["overdue"] == 1
-
-
-@pytest.mark.parametrize("arguments", [("status", "--format", "json"), ("migrate",)])
-async def test_a_file_needs_no_driver_of_postgresql(
-    tmp_path: Path, arguments: tuple[str, ...]
-) -> None:
-    command = ("db", *arguments, "--store", f"sqlite:{tmp_path}/store.db")
-
-    code, _, errors = await in_a_process(*command, program=WITHOUT_EXTRAS)
-
-    assert (code, errors) == (0, "")
-
-
-@pytest.mark.parametrize("command", ["status", "migrate"])
-async def test_a_database_without_the_driver_says_what_to_install(command: str) -> None:
-    arguments = ("db", command, "--store", "postgresql://127.0.0.1:1/x")
-    code, out, errors = await in_a_process(*arguments, program=WITHOUT_DRIVER)
-
-    assert (code, out) == (1, "")
-    assert errors == "Error: --store postgresql:// needs pip install 'liquidation[postgres]'\n"
-
-
-async def test_tables_without_rich_say_what_to_install(tmp_path: Path) -> None:
-    command = ("db", "status", "--store", f"sqlite:{tmp_path}/store.db")
-
-    code, out, errors = await in_a_process(*command, program=WITHOUT_EXTRAS)
-
-    assert (code, out) == (1, "")
-    assert errors.startswith("Error: tables need rich")

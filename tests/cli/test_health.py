@@ -102,14 +102,6 @@ def test_a_part_that_the_server_does_not_have_is_not_taken_for_one_that_serves(
     assert told.stderr == f"Error: {address}: there is no health of 'stroe'\n"
 
 
-def test_a_server_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
-    told = asked("--address", f"unix:{tmp_path}/none")
-
-    assert (told.exit_code, told.stdout) == (1, "")
-    assert told.stderr.startswith(f"Error: unix:{tmp_path}/none: UNAVAILABLE ")
-    assert len(told.stderr.splitlines()) == 1
-
-
 def test_a_server_that_does_not_answer_is_given_up_in_time(tmp_path: Path) -> None:
     address = f"unix:{tmp_path}/silent"
     with socket.socket(socket.AF_UNIX) as silent:
@@ -194,10 +186,3 @@ def test_over_mtls_the_certificate_is_shown(encrypted: str, pem: Path) -> None:
 )
 def test_what_is_not_meant_to_be_used_so_is_told(arguments: tuple[str, ...]) -> None:
     assert asked(*arguments).exit_code == 2
-
-
-def test_a_file_that_cannot_be_read_is_named() -> None:
-    told = asked("--tls-ca", "/no/such/ca.pem")
-
-    assert told.exit_code == 1
-    assert told.stderr == "Error: /no/such/ca.pem: No such file or directory\n"

@@ -77,13 +77,6 @@ def test_a_key_is_nowhere_but_on_the_output(file: Path) -> None:
     assert {each.name for each in file.parent.iterdir()} == {file.name}
 
 
-def test_two_keys_have_nothing_in_common(file: Path) -> None:
-    first, second = (made(file, name).split("_", 2) for name in ("a", "b"))
-
-    assert first[1] != second[1]
-    assert first[2] != second[2]
-
-
 def test_a_revoked_key_is_not_taken_and_the_others_are(file: Path) -> None:
     gone, stays = made(file, "gone"), made(file, "stays")
 
@@ -128,20 +121,6 @@ async def test_a_list_fits_a_narrow_screen(file: Path) -> None:
 
     assert status == 0
     assert max(map(len, screen.splitlines())) <= 60
-
-
-async def test_a_key_is_made_and_listed_without_rich(file: Path) -> None:
-    no_rich = "import sys; sys.modules['rich'] = None"
-    new = ("keys", "new", "a", "--file", str(file), *CHECK)
-    listing = ("keys", "list", "--file", str(file))
-
-    assert (await in_a_process(*new, program=no_rich))[0] == 0
-    assert (await in_a_process(*listing, "--format", "json", program=no_rich))[0] == 0
-    status, _, err = await in_a_process(*listing, program=no_rich)
-    assert (status, err) == (
-        1,
-        "Error: tables need rich: install liquidation[cli], or choose another --format\n",
-    )
 
 
 def test_a_key_expires_after_days_or_at_the_midnight_of_a_date(file: Path) -> None:
@@ -319,10 +298,3 @@ async def test_a_disk_that_is_full_leaves_the_file_as_it_was(file: Path) -> None
     assert (status, out, err) == (1, "", f"Error: {file}: File too large\n")
     assert taken(file, key)
     assert [each.name for each in file.parent.iterdir()] == [file.name]
-
-
-@pytest.mark.parametrize("command", ["new", "revoke", "list"])
-def test_every_help_has_an_example(command: str) -> None:
-    shown = run("keys", command, "--help").stdout
-
-    assert f"  liquidation keys {command}" in shown

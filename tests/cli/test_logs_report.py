@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.analysis.test_report import many_codes
-from tests.cli.commands import in_a_process, run
+from tests.cli.commands import run
 
 # The most memory of the command itself, in KiB; what getrusage tells counts the process that
 # started it, too.
@@ -64,19 +64,6 @@ def test_lines_that_are_none_of_the_logs_are_counted(log: Path) -> None:
     text = run("logs", "report", str(log), "-o", "-").stdout
 
     assert "<li>Lines that are none of the log's: 1</li>" in text
-
-
-async def test_without_plotly_it_says_what_to_install(log: Path, tmp_path: Path) -> None:
-    page = tmp_path / "page.html"
-
-    status, out, err = await in_a_process(
-        *("logs", "report", str(log), "-o", str(page)),
-        program="import sys; sys.modules['plotly'] = None",
-    )
-
-    assert (status, out) == (1, "")
-    assert err == "Error: charts need plotly: install liquidation[report]\n"
-    assert not page.exists()
 
 
 def test_a_page_that_cannot_be_written_is_told(log: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.commands import in_a_process, on_a_terminal, run
+from tests.cli.commands import on_a_terminal, run
 from tests.cli.test_logs_tail import REFUSED, a_log, decision
 
 
@@ -76,13 +76,3 @@ def test_an_empty_log_is_counted_too(tmp_path: Path) -> None:
     result = run("logs", "stats", str(a_log(tmp_path)))
 
     assert (result.exit_code, result.stdout.splitlines()[0]) == (0, "0 lines")
-
-
-async def test_without_rich_the_json_is_left(tmp_path: Path) -> None:
-    path = a_log(tmp_path, *lines())
-    program = "import sys; sys.modules['rich'] = sys.modules['rich.console'] = None"
-
-    status, _, err = await in_a_process("logs", "stats", str(path), program=program)
-
-    assert status == 1
-    assert "--json" in err

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.commands import in_a_process, on_a_terminal, run
+from tests.cli.commands import on_a_terminal, run
 
 REFUSED = {
     "outcome": "refused",
@@ -297,13 +297,3 @@ async def test_following_shows_only_what_fits(tmp_path: Path) -> None:
     append(path, "".join(json.dumps(each) + "\n" for each in (decision(4), decision(5, **REFUSED))))
     assert await following.line() == "p-5"
     assert await following.interrupted() == (0, b"")
-
-
-async def test_without_rich_lines_are_plain(tmp_path: Path) -> None:
-    path = a_log(tmp_path, decision())
-    program = "import sys; sys.modules['rich'] = sys.modules['rich.console'] = None"
-
-    status, out, err = await in_a_process("logs", "tail", str(path), program=program)
-
-    assert (status, err) == (0, "")
-    assert "account-1" in out

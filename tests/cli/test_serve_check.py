@@ -9,8 +9,8 @@ import pytest
 
 from liquidation.store.sqlite.schema import NEWEST
 from tests.cli.checking import check, check_as_a_user, contents, finding, told
-from tests.cli.commands import in_a_process, run
-from tests.processes import serving, start
+from tests.cli.commands import run
+from tests.processes import serving
 
 pytestmark = pytest.mark.usefixtures("directory")
 PARTS = [
@@ -54,7 +54,7 @@ def test_a_flag_that_is_not_allowed_ends_it_with_two() -> None:
     assert check("--workers", "0").exit_code == 2
 
 
-def test_what_a_check_finds_wrong_keeps_a_server_from_starting(directory: Path) -> None:
+def test_what_a_check_finds_wrong_keeps_a_server_from_starting() -> None:
     for arguments in (
         ("--listen", "0.0.0.0:0"),
         ("--listen", "unix:no/where"),
@@ -67,8 +67,9 @@ def test_what_a_check_finds_wrong_keeps_a_server_from_starting(directory: Path) 
         ("--listen", "unix:s", "--listen", "unix:./s"),
     ):
         assert check(*arguments).exit_code == 1, arguments
-        with start(list(arguments), directory) as server:
-            assert server.wait(60) == 1, arguments
+        started = run("serve", *arguments)
+        assert (started.exit_code, started.stdout) == (1, ""), arguments
+        assert started.stderr, arguments
 
 
 def test_a_port_in_use_is_told_and_is_not_wrong(directory: Path) -> None:
@@ -158,25 +159,6 @@ def test_a_socket_for_another_user_is_a_note(directory: Path) -> None:
 
     assert status == 0
     assert "unix:s: giving it to 0:0 takes the right to do so (CAP_CHOWN)" in output
-
-
-@pytest.mark.parametrize(
-    ("arguments", "missing", "package"),
-    [
-        (("--metrics-listen", "0"), "prometheus_client", "liquidation[metrics]"),
-        (("--tracing", "otlp"), "opentelemetry", "liquidation[otel]"),
-        (("--store", "postgresql://u:S3cret@h/db"), "psycopg", "liquidation[postgres]"),
-    ],
-)
-async def test_an_extra_that_is_not_installed_is_wrong(
-    arguments: tuple[str, ...], missing: str, package: str
-) -> None:
-    program = f"import sys; sys.modules[{missing!r}] = None"
-    status, output, _ = await in_a_process("serve", "--check", *arguments, program=program)
-
-    assert status == 1
-    assert f"pip install '{package}'" in output
-    assert "S3cret" not in output
 
 
 def test_workers_on_a_unix_socket_are_a_note() -> None:

@@ -1,13 +1,12 @@
 """The benchmark of the bars runs, in a short form; what it takes for right is checked."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench import builds, handler, run
-from bench.bars import BARS, GROUPS, QUICK, SLOW_TO_BUILD, Bar, Fact
+from bench.bars import BARS, GROUPS, Bar, Fact
 from bench.builds import UnavailableError
 from bench.load import Shape, require_clients
 from bench.memory import at_rest, growth
@@ -34,23 +33,6 @@ needs_clients = pytest.mark.skipif(bool(_clients_missing()), reason=_clients_mis
 def test_each_bar_is_read_from_cells_that_are_interleaved() -> None:
     for bar in BARS:
         assert any({bar.cell, bar.against} <= set(group) for group in GROUPS.values()), bar
-
-
-def test_the_quick_groups_need_nothing_that_is_slow_to_build() -> None:
-    servers = {cell.server for name in QUICK for cell in GROUPS[name]}
-
-    assert servers - set(SLOW_TO_BUILD) <= {"ours", "release before", "empty", "one commit a claim"}
-
-
-def test_claims_are_measured_last() -> None:
-    begins = [group[0].scenario == "begin" for group in GROUPS.values()]
-
-    assert begins == sorted(begins)
-
-
-def test_a_group_ends_with_its_baseline_again() -> None:
-    for first, *_, last in GROUPS.values():
-        assert last == replace(first, again=True)
 
 
 @needs_clients
