@@ -5,7 +5,6 @@ there at the end. What may be seen of a replacement is UNAVAILABLE, and CANCELLE
 in the moment in which its connection is told to end: gRPC's server leaves such a call to nobody.
 """
 
-import argparse
 import asyncio
 import json
 import os
@@ -23,6 +22,7 @@ from google.protobuf.json_format import ParseDict
 
 from liquidation.v1 import claim_service_pb2 as pb
 from tests import samples
+from tests.attacks.plans import plan_of_arguments
 from tests.following import Following
 from tests.processes import Process, serving
 from tests.sidecars import dial
@@ -183,11 +183,9 @@ async def look_for(seen: Seen, channel: Any) -> None:
 
 def main() -> int:
     """Rolls as told and prints the figures; the exit status is 1 where something was lost."""
-    parser = argparse.ArgumentParser(prog="python -m tests.attacks.rolling", description=__doc__)
-    for name, default in vars(Plan()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
+    plan = plan_of_arguments(Plan, "rolling", __doc__)
     with tempfile.TemporaryDirectory() as directory:
-        seen = asyncio.run(roll(Plan(**vars(parser.parse_args())), Path(directory)))
+        seen = asyncio.run(roll(plan, Path(directory)))
     print(json.dumps(seen.figures(), indent=2))
     return int(bool(seen.lost or seen.other_errors))
 

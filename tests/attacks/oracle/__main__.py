@@ -1,6 +1,5 @@
 """Asks a real server as many requests as told, and prints what was met."""
 
-import argparse
 import json
 import sys
 import tempfile
@@ -9,11 +8,12 @@ from pathlib import Path
 
 from tests.attacks.oracle.asking import DisagreementError
 from tests.attacks.oracle.run import Plan, run
+from tests.attacks.plans import plan_of_arguments
 
 
 def main() -> int:
     """Asks as told; the exit status is 1 where there was a disagreement, or a rule never met."""
-    plan = _plan()
+    plan = plan_of_arguments(Plan, "oracle", __doc__, worlds=20, cases=500)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
         try:
@@ -37,14 +37,6 @@ def main() -> int:
     }
     print(json.dumps(figures, indent=2))
     return int(bool(seldom))
-
-
-def _plan() -> Plan:
-    parser = argparse.ArgumentParser(prog="python -m tests.attacks.oracle", description=__doc__)
-    parser.add_argument("--worlds", type=int, default=20)
-    parser.add_argument("--cases", type=int, default=500, help="requests in each world")
-    parser.add_argument("--seed", type=int, default=0)
-    return Plan(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Runs a soak from the command line and prints its figures."""
 
-import argparse
 import asyncio
 import json
 import sys
@@ -8,14 +7,14 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from tests.attacks.plans import plan_of_arguments
 from tests.attacks.soak.figures import table
 from tests.attacks.soak.run import Plan, bounds_of, soak
-from tests.attacks.torture.engines import ENGINES
 
 
 def main() -> int:
     """Soaks as told; the exit status is 1 where a bound was broken or an answer was wrong."""
-    plan = _plan()
+    plan = plan_of_arguments(Plan, "soak", __doc__)
     with tempfile.TemporaryDirectory() as directory:
         report = asyncio.run(soak(plan, Path(directory)))
     tally = report.tally
@@ -34,17 +33,6 @@ def main() -> int:
     for problem in report.problems:
         print(problem, file=sys.stderr)
     return int(bool(report.problems))
-
-
-def _plan() -> Plan:
-    parser = argparse.ArgumentParser(prog="python -m tests.attacks.soak", description=__doc__)
-    for name, default in vars(Plan()).items():
-        flag = f"--{name.replace('_', '-')}"
-        if isinstance(default, str):
-            parser.add_argument(flag, choices=ENGINES, default=default)
-        else:
-            parser.add_argument(flag, type=type(default), default=default)
-    return Plan(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

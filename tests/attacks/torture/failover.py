@@ -3,7 +3,6 @@
 python -m tests.attacks.torture.failover --rounds 10
 """
 
-import argparse
 import asyncio
 import json
 import os
@@ -22,6 +21,7 @@ from typing import Any, Final
 
 import psycopg
 
+from tests.attacks.plans import plan_of_arguments
 from tests.attacks.torture.clients import Seen, load
 from tests.attacks.torture.fleet import fleet
 from tests.attacks.torture.history import History, violations
@@ -150,7 +150,7 @@ def _senders(connection: psycopg.Connection[Any]) -> list[int]:
 
 def main() -> int:
     """Fails over as told; the exit status is 1 where a promise was broken (in control: none)."""
-    plan = _plan()
+    plan = plan_of_arguments(Plan, "torture.failover", __doc__)
     rounds, found = [], []
     for number in range(1, plan.rounds + 1):
         with tempfile.TemporaryDirectory() as directory:
@@ -188,19 +188,6 @@ def _spread(spans: Iterable[float]) -> dict[str, float]:
 def _tell(figures: dict[str, Any]) -> None:
     sys.stdout.write(f"{json.dumps(figures)}\n")
     sys.stdout.flush()
-
-
-def _plan() -> Plan:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.attacks.torture.failover", description=__doc__
-    )
-    for name, default in vars(Plan()).items():
-        flag = f"--{name.replace('_', '-')}"
-        if isinstance(default, bool):
-            parser.add_argument(flag, action="store_true")
-        else:
-            parser.add_argument(flag, type=int, default=default)
-    return Plan(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

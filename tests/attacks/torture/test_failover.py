@@ -5,9 +5,9 @@ from pathlib import Path
 from tests.attacks.torture.failover import Plan, fail_over
 from tests.attacks.torture.history import violations
 
-SHORT = Plan(before=150, after=150, seed=3)
+SHORT = Plan(before=100, after=100, sidecars=2, seed=3)
 # The standby lacks what the primary has acknowledged at last.
-HELD_BACK = Plan(before=150, after=50, sidecars=1, seed=3, hold_back=True)
+HELD_BACK = Plan(before=100, after=50, sidecars=1, seed=3, hold_back=True)
 
 
 async def test_a_standby_that_takes_over_has_every_acknowledged_claim(tmp_path: Path) -> None:

@@ -10,24 +10,24 @@ from tests.attacks.torture.run import Deaths, Plan, torture
 
 SHORT = {
     "sqlite": Plan(
-        operations=700, kills=5, stop_all_every=5, workers=2, clients=16, accounts=6, seed=3
+        operations=400, kills=2, stop_all_every=2, workers=2, clients=16, accounts=6, seed=3
     ),
     "postgres": Plan(
         engine="postgres",
-        operations=350,
-        kills=3,
-        stop_all_every=3,
+        operations=250,
+        kills=2,
+        stop_all_every=2,
         database_kills=1,
-        sidecars=3,
+        sidecars=2,
         workers=1,
         seed=3,
     ),
 }
 WITHOUT_INDEX = {
-    "sqlite": Plan(operations=700, kills=0, workers=2, accounts=3, seed=3, drop_index=True),
+    "sqlite": Plan(operations=300, kills=0, workers=2, accounts=3, seed=3, drop_index=True),
     "postgres": Plan(
         engine="postgres",
-        operations=300,
+        operations=200,
         kills=0,
         sidecars=2,
         workers=1,
