@@ -118,7 +118,7 @@ def advice(refused: LiquidationRefused) -> str:
         return "stop: the liquidation or the claim is over, so nothing may be transferred"
     if refused.retry_after is not None:
         return f"ask again in {refused.retry_after.total_seconds():.1f} s"
-    return "mend the request"
+    return "fix the request"
 
 
 if __name__ == "__main__":

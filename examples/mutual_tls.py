@@ -1,4 +1,4 @@
-"""Calls a server that asks its callers for a certificate, and for an API key where it wants one.
+"""Calls a server that asks its callers for a certificate, and for an API key if it wants one.
 
     python examples/mutual_tls.py ADDRESS CA CERT KEY [API_KEY_FILE]
 

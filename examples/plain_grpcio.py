@@ -40,7 +40,7 @@ def request(ratio: str) -> rules_service_pb2.CheckClaimRequest:
 
 
 def refusal_of(error: grpc.RpcError) -> errors_pb2.LiquidationError | None:
-    """The exchange's form of a refusal; None where the error is not the service's own."""
+    """The exchange's form of a refusal; None if the error is not the service's own."""
     status = rpc_status.from_call(error)
     for detail in status.details if status is not None else ():
         refusal = errors_pb2.LiquidationError()

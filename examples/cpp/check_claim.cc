@@ -47,7 +47,7 @@ v1::CheckClaimRequest request_of(const std::string& ratio) {
 }
 
 // A detail of a refusal, by its type: the status travels in a trailer, as google.rpc.Status.
-// Empty where the refusal has none of it, or the error is not the service's own.
+// Empty if the refusal has none of it, or the error is not the service's own.
 template <typename Detail>
 std::optional<Detail> detail_of(const grpc::Status& status) {
   google::rpc::Status told;

@@ -21,7 +21,7 @@ local WRONG_FORMAT = row(-1005, 400, "Some parameters are in wrong format for ap
 local NOT_REACHED = row(-1011, 400, "Can not place/cancel orders, it may be because internal "
   .. "network error. Please try again in a few seconds.")
 
--- What an HTTP status stands for where the sidecar gave no code; any other below 500 is
+-- What an HTTP status stands for when the sidecar gave no code; any other below 500 is
 -- WRONG_FORMAT, any other above is FAULT.
 local BY_HTTP_STATUS = {
   [401] = NO_IDENTITY, [403] = NO_IDENTITY, [429] = TOO_MANY,
@@ -38,7 +38,7 @@ local function set(...)
   return members
 end
 
--- The endpoints and their query parameters. Where something is posted, it is the terms of a claim.
+-- The endpoints and their query parameters. If something is posted, it is the terms of a claim.
 local PARAMETERS = {
   ["/v1/error_codes"] = set(),
   ["/v1/rules"] = set(),
@@ -65,7 +65,7 @@ local function quoted(text)
   return '"' .. escaped .. '"'
 end
 
--- Where the token at `at` ends; nil where none that JSON knows begins there.
+-- Where the token at `at` ends; nil if none that JSON knows begins there.
 local function token_end(text, at)
   if text:find('^"', at) then
     repeat
@@ -226,7 +226,7 @@ local function row_of(headers, trailers)
   return row(fitting.code, http_status, fitting.message)
 end
 
--- The query as it was, with a request_id where it has none; nil where it holds what is not known.
+-- The query as it was, with a request_id if it has none; nil if it holds what is not known.
 local function query_of(headers, query, known)
   local given = {}
   for name in query:gmatch("([^&=]+)[^&]*") do

@@ -48,7 +48,7 @@ function checkClaim(client, ratio) {
 }
 
 // The exchange's form of a refusal: a detail of the google.rpc.Status that travels in a trailer.
-// Undefined where the error is not the service's own.
+// Undefined if the error is not the service's own.
 function refusalOf(error) {
   const [trailer] = error.metadata?.get('grpc-status-details-bin') ?? [];
   if (!trailer) return undefined;
