@@ -28,7 +28,6 @@ from liquidation.store.base import (
     Store,
 )
 from liquidation.store.postgres.batches import Batches
-from liquidation.store.postgres.engine import PostgresEngine
 from liquidation.store.postgres.store import PostgresStore
 from liquidation.store.sqlite.clock import StoreClock
 from liquidation.store.sqlite.store import SqliteStore
@@ -70,7 +69,7 @@ async def answered(batches: Batches[Q, R], question: Q) -> R:
 class AwaitedStore:
     """A store whose answers are awaited; `store` is the one that is asked."""
 
-    def __init__(self, store: Store | PostgresEngine) -> None:
+    def __init__(self, store: Store) -> None:
         # Tests of one engine look into it.
         self.store: Any = store
 

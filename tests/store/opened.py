@@ -46,7 +46,7 @@ async def on_its_loop(store: AwaitedStore, work: Coroutine[Any, Any, T]) -> T:
 
 async def in_transaction(store: AwaitedStore, work: Callable[[Transaction], Awaitable[T]]) -> T:
     """What `work` returns of a transaction of the store's."""
-    return await on_its_loop(store, store.store._engine._database.run(work))
+    return await on_its_loop(store, store.store._database.run(work))
 
 
 @asynccontextmanager

@@ -80,7 +80,7 @@ async def test_a_database_that_cannot_be_reached_is_opened_and_does_not_answer()
     store = AwaitedStore(open_store(NOWHERE, timeout_s=0.1, connections=1))
     try:
         assert isinstance(store.store, PostgresStore)
-        assert store.store._engine._database._pool.max_size == 1
+        assert store.store._database._pool.max_size == 1
         with pytest.raises(
             StoreUnavailableError, match=r"^no connection within 0\.095 s: "
         ) as unavailable:

@@ -97,7 +97,7 @@ async def test_statements_are_prepared_where_the_server_itself_answers(
     async with opened(postgres_database, connections=1) as store:
         await store.put([snapshot(1)])
         assert await store.get(1) == await store.get(1) == await store.get(1)
-        (connection,) = store.store._engine._database._pool._pool
+        (connection,) = store.store._database._pool._pool
         listing = connection.execute("SELECT statement FROM pg_prepared_statements")
         cursor = await on_its_loop(store, listing)
         prepared = [statement for (statement,) in await on_its_loop(store, cursor.fetchall())]

@@ -3,22 +3,21 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pytest
 
-from liquidation.rules.model import ClaimState, Liquidation, StoredState
+from liquidation.rules.model import ClaimState, Liquidation
 from liquidation.store.base import PutResult, StateQuery, StoreUnavailableError
 from liquidation.store.postgres.connection import Transaction
 from liquidation.store.postgres.database import Database
-from liquidation.store.postgres.engine import PostgresEngine
 from liquidation.store.postgres.store import PostgresStore
 from tests.store.awaited import AwaitedStore, answer_to
 from tests.store.claiming import accept, begin, begin_request, granted
-from tests.store.opened import once_it_answers, opened, rows
+from tests.store.opened import on_its_loop, once_it_answers, opened, rows
 from tests.store.snapshots import snapshot
 
 T = TypeVar("T")
@@ -33,17 +32,7 @@ class Noted:
 
     commits: list[tuple[int, float]] = field(default_factory=list)
     runs: list[dict[str, bool]] = field(default_factory=list)
-    gate: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-class _OnThisLoop(AwaitedStore):
-    """The engine of a store, whose loop is that of the test."""
-
-    async def states(self, queries: Sequence[StateQuery]) -> list[StoredState]:
-        return await answer_to(lambda done: self.store.read_states(queries, done))
-
-    async def aclose(self) -> None:
-        await self.store.aclose()
+    gate: threading.Event = field(default_factory=threading.Event)
 
 
 @asynccontextmanager
@@ -55,17 +44,16 @@ async def noting(dsn: str, timeout_s: float = 10, group: int = 128) -> AsyncIter
     class Noting(Database):
         async def run(self, work: Callable[[Transaction], Awaitable[T]], **settings: bool) -> T:
             noted.runs.append(settings)
-            await noted.gate.wait()
+            await asyncio.to_thread(noted.gate.wait)
             return await super().run(work, **settings)
 
-    database = Noting(dsn, 10, 4)
-    await database.open()
-    store = _OnThisLoop(
-        PostgresEngine(
-            database,
+    store = AwaitedStore(
+        PostgresStore(
+            Noting(dsn, 10, 4),
             timeout_s,
             group,
             lambda writes, took_s: noted.commits.append((writes, took_s)),
+            lambda _: None,
         )
     )
     try:
@@ -92,6 +80,20 @@ async def busy(store: PostgresStore) -> AsyncIterator[None]:
         go.set()
 
 
+async def together(store: AwaitedStore, calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What becomes of calls that are all asked before the store's thread takes any."""
+    async with busy(store.store):
+        asked = [asyncio.create_task(each) for each in calls]
+        await asyncio.sleep(0)
+    return await asyncio.gather(*asked)
+
+
+async def several_turns() -> None:
+    """Lets a loop go on as far as it can: nothing has anything to wait for but the gate."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 def account(number: int) -> Liquidation:
     return snapshot(number, account_id=f"account-{number}")
 
@@ -103,7 +105,7 @@ async def test_writes_in_flight_together_share_a_commit_that_is_told_once(
     async with opened(
         postgres_database, timeout_s=10, committed=lambda writes, _: commits.append(writes)
     ) as store:
-        assert store.store._engine._database._pool.max_size == 8
+        assert store.store._database._pool.max_size == 8
         await once_it_answers(store.probe)
         # The store's thread takes none before it can take all.
         async with busy(store.store):
@@ -118,16 +120,11 @@ async def test_each_kind_of_write_tells_how_many_shared_its_commit_and_how_long_
 ) -> None:
     async with noting(postgres_database) as (store, noted):
         since = time.monotonic()
-        await asyncio.gather(*(store.put([account(each)]) for each in (1, 2, 3)))
-        claims = [
-            granted(each)
-            for each in await asyncio.gather(
-                *(begin(store, begin_request(liquidation_id=each)) for each in (1, 2, 3))
-            )
-        ]
-        await asyncio.gather(
-            *(store.end(each.claim_id, None, ClaimState.CANCELLED, "") for each in claims[:2])
-        )
+        await together(store, (store.put([account(each)]) for each in (1, 2, 3)))
+        begun = (begin(store, begin_request(liquidation_id=each)) for each in (1, 2, 3))
+        claims = [granted(each) for each in await together(store, begun)]
+        ended = (store.end(each.claim_id, None, ClaimState.CANCELLED, "") for each in claims[:2])
+        await together(store, ended)
         await store.expire(10)
         took_s = time.monotonic() - since
 
@@ -211,13 +208,12 @@ async def test_two_groups_of_a_kind_are_under_way_and_each_takes_so_many_calls(
     postgres_database: str, kind: str, shared: int
 ) -> None:
     async with noting(postgres_database, group=4) as (store, noted):
-        await store.probe()
-        noted.runs.clear()
-        noted.gate.clear()
-        calls = [asyncio.create_task(CALLS[kind](store, each)) for each in range(3 * shared)]
-        # Nothing goes on by itself: no call has anything to wait for but the gate.
-        for _ in range(10):
+        async with busy(store.store):
+            noted.runs.clear()
+            noted.gate.clear()
+            calls = [asyncio.create_task(CALLS[kind](store, each)) for each in range(3 * shared)]
             await asyncio.sleep(0)
+        await on_its_loop(store, several_turns())
         under_way = len(noted.runs)
         noted.gate.set()
         await asyncio.gather(*calls)

@@ -1,10 +1,15 @@
-"""The shared store: a PostgreSQL database, asked on an event loop in a thread of its own."""
+"""The shared store: one PostgreSQL database for the sidecars of many hosts.
+
+It is asked on an event loop in a thread of its own. Requests of one kind that are in flight
+together share their round trips and their commit, see `Batches`. All times are the server's own.
+"""
 
 import asyncio
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Final, Self
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final, Self, TypeVar
 
 from liquidation.rules.model import Claim, ClaimState, Decision, Liquidation, StoredState
 from liquidation.store.base import (
@@ -21,10 +26,23 @@ from liquidation.store.base import (
     Page,
     PutResult,
     StateQuery,
+    tell,
 )
+from liquidation.store.postgres import claim_rows, claims, liquidations, states
+from liquidation.store.postgres.batches import Batches
+from liquidation.store.postgres.begin import Begin, Slot, begin_all
+from liquidation.store.postgres.claims import Change
+from liquidation.store.postgres.connection import Transaction
 from liquidation.store.postgres.database import Database
-from liquidation.store.postgres.engine import MAX_GROUP, PostgresEngine
 
+_Q = TypeVar("_Q")
+_R = TypeVar("_R")
+
+# Requests that share a transaction at most, and transactions of a kind that are under way at once.
+MAX_GROUP: Final = 128
+_LANES: Final = 2
+# Reads that share one, for each write that may.
+_READS: Final = 8
 # The share of a caller's patience that the database has: it knows why there is no answer.
 _OF_THE_TIME: Final = 0.95
 
@@ -35,18 +53,40 @@ class PostgresStore:
     Any thread may ask; `done` is called on the store's own.
     """
 
-    def __init__(self, database: Database, make_engine: Callable[[], PostgresEngine]) -> None:
-        """Opens `database` for the engine that `make_engine` makes of it; see `open`."""
-        self._requests: deque[Callable[[PostgresEngine], None]] = deque()
+    def __init__(
+        self,
+        database: Database,
+        timeout_s: float,
+        group: int,
+        committed: CommitObserver,
+        on_fault: Fault,
+    ) -> None:
+        """Takes `database` over, opens it, and waits for no connection; see `open`."""
+        self._database = database
+        self._committed = committed
+        self._on_fault = on_fault
+        self._requests: deque[Callable[[], None]] = deque()
         self._woken = False
+        self._under_way: set[asyncio.Task[None]] = set()
+        # A call may bring hundreds of these; a group takes in calls until it has enough of them.
+        self._states: Batches[Sequence[StateQuery], list[StoredState]] = Batches(
+            self._read_states, _READS * group, _LANES, timeout_s, len, on_fault
+        )
+        self._puts: Batches[Sequence[Liquidation], list[PutResult]] = Batches(
+            self._put, group, _LANES, timeout_s, len, on_fault
+        )
+        self._begins: Batches[Begin, BeginResult] = Batches(
+            self._begin, group, _LANES, timeout_s, on_fault=on_fault
+        )
+        self._changes: Batches[Change, ChangeResult] = Batches(
+            self._change, group, _LANES, timeout_s, on_fault=on_fault
+        )
         self._closing: asyncio.Event
         self._loop: asyncio.AbstractEventLoop
         started = threading.Event()
-
-        def run() -> None:
-            asyncio.run(self._serve(database, make_engine, started))
-
-        self._thread = threading.Thread(target=run, name="postgres-store", daemon=True)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._serve(started)), name="postgres-store", daemon=True
+        )
         self._thread.start()
         started.wait()
 
@@ -70,28 +110,34 @@ class PostgresStore:
             StoreError: `url` is not valid.
         """
         database = Database(url, _OF_THE_TIME * timeout_s, connections)
-        return cls(
-            database,
-            lambda: PostgresEngine(database, timeout_s, group, committed, on_fault),
-        )
+        return cls(database, timeout_s, group, committed, on_fault)
 
     def states(self, queries: Sequence[StateQuery]) -> list[StoredState] | None:  # noqa: ARG002
         return None
 
     def read_states(self, queries: Sequence[StateQuery], done: Done[list[StoredState]]) -> None:
-        self._ask(lambda engine: engine.read_states(queries, done))
+        self._submit_all(self._states, queries, done)
 
     def put(self, liquidations: Sequence[Liquidation], done: Done[list[PutResult]]) -> None:
-        self._ask(lambda engine: engine.put(liquidations, done))
+        self._submit_all(self._puts, liquidations, done)
 
     def get(self, liquidation_id: int, done: Done[Liquidation | None]) -> None:
-        self._ask(lambda engine: engine.get(liquidation_id, done))
+        self._read(lambda transaction: liquidations.get(transaction, liquidation_id), done)
 
     def page(self, account_id: str, after: int, size: int, done: Done[Page]) -> None:
-        self._ask(lambda engine: engine.page(account_id, after, size, done))
+        self._read(
+            lambda transaction: liquidations.page(transaction, account_id, after, size), done
+        )
 
     def close_liquidation(self, liquidation_id: int, done: Done[Liquidation | None]) -> None:
-        self._ask(lambda engine: engine.close_liquidation(liquidation_id, done))
+        # Done again, it would tell of a liquidation that is not known.
+        self._start(
+            lambda: self._write(
+                lambda transaction: liquidations.close(transaction, liquidation_id),
+                repeatable=False,
+            ),
+            done,
+        )
 
     def begin(
         self,
@@ -99,10 +145,10 @@ class PostgresStore:
         decide: Callable[[StoredState], Decision],
         done: Done[BeginResult],
     ) -> None:
-        self._ask(lambda engine: engine.begin(request, decide, done))
+        self._ask(lambda: self._begins.submit(Begin(request, decide), done))
 
     def renew(self, claim_id: str, token: int, lease_us: int, done: Done[ChangeResult]) -> None:
-        self._ask(lambda engine: engine.renew(claim_id, token, lease_us, done))
+        self._ask(lambda: self._changes.submit(Change(claim_id, token, lease_us), done))
 
     def end(
         self,
@@ -112,35 +158,64 @@ class PostgresStore:
         reason: str,
         done: Done[ChangeResult],
     ) -> None:
-        self._ask(lambda engine: engine.end(claim_id, token, state, reason, done))
+        self._ask(lambda: self._changes.submit(Change(claim_id, token, None, state, reason), done))
 
     def claim(
         self, *, claim_id: str = "", request_id: str = "", done: Done[ClaimRecord | None]
     ) -> None:
-        self._ask(lambda engine: engine.claim(claim_id=claim_id, request_id=request_id, done=done))
+        key, value = ("claim_id", claim_id) if claim_id else ("request_id", request_id)
+        self._read(lambda transaction: claim_rows.record(transaction, key, value), done)
 
     def claims(
         self, wanted: ClaimFilter, below: int | None, size: int, done: Done[ClaimPage]
     ) -> None:
-        self._ask(lambda engine: engine.claims(wanted, below, size, done))
+        self._read(lambda transaction: claim_rows.page(transaction, wanted, below, size), done)
 
     def count_active(self, done: Done[int]) -> None:
-        self._ask(lambda engine: engine.count_active(done))
+        self._read(claim_rows.count_active, done)
 
     def expire(self, most: int, done: Done[Sequence[Claim]]) -> None:
-        self._ask(lambda engine: engine.expire(most, done))
+        self._start(lambda: self._write(lambda asked: claims.expire(asked, most)), done)
 
     def purge(self, retention_us: int, most: int, done: Done[int]) -> None:
-        self._ask(lambda engine: engine.purge(retention_us, most, done))
+        self._start(
+            lambda: self._write(lambda asked: claims.purge(asked, retention_us, most)), done
+        )
 
     def probe(self, done: Done[None]) -> None:
-        self._ask(lambda engine: engine.probe(done))
+        self._start(self._database.probe, done)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._closing.set)
         self._thread.join()
 
-    def _ask(self, request: Callable[[PostgresEngine], None]) -> None:
+    def _submit_all(
+        self,
+        batches: Batches[Sequence[_Q], list[_R]],
+        questions: Sequence[_Q],
+        done: Done[list[_R]],
+    ) -> None:
+        """Asks about them together; of none, the answer is known."""
+        if questions:
+            self._ask(lambda: batches.submit(questions, done))
+        else:
+            self._ask(lambda: tell(done, [], self._on_fault))
+
+    def _read(self, work: Callable[[Transaction], Awaitable[_R]], done: Done[_R]) -> None:
+        """Tells what a transaction returns, in a time that the database bounds."""
+        self._start(lambda: self._database.run(work), done)
+
+    def _start(self, work: Callable[[], Coroutine[Any, Any, _R]], done: Done[_R]) -> None:
+        """Tells what `work` returns, or raises."""
+
+        def start() -> None:
+            task = asyncio.create_task(self._told(work(), done))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+
+        self._ask(start)
+
+    def _ask(self, request: Callable[[], None]) -> None:
         """Hands a request to the loop, which is woken once for all that come before it looks."""
         self._requests.append(request)
         if not self._woken:
@@ -151,19 +226,76 @@ class PostgresStore:
         # Before it looks: who comes later wakes it again.
         self._woken = False
         while self._requests:
-            self._requests.popleft()(self._engine)
+            self._requests.popleft()()
 
-    async def _serve(
-        self,
-        database: Database,
-        make_engine: Callable[[], PostgresEngine],
-        started: threading.Event,
-    ) -> None:
+    async def _serve(self, started: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         self._closing = asyncio.Event()
-        self._engine = make_engine()
-        await database.open()
+        await self._database.open()
         started.set()
         await self._closing.wait()
         self._take_requests()
-        await self._engine.aclose()
+        for batches in (self._states, self._puts, self._begins, self._changes):
+            await batches.drained()
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+        await self._database.aclose()
+
+    async def _told(self, work: Coroutine[Any, Any, _R], done: Done[_R]) -> None:
+        outcome: _R | Exception
+        try:
+            outcome = await work
+        except Exception as error:  # noqa: BLE001 - told to the one who asked
+            outcome = error
+        tell(done, outcome, self._on_fault)
+
+    async def _read_states(
+        self, calls: Sequence[Sequence[StateQuery]], /, *, alone: bool
+    ) -> list[list[StoredState]]:
+        return await self._database.run(
+            lambda transaction: states.states_of_all(transaction, calls),
+            patient=alone,
+        )
+
+    async def _put(
+        self, calls: Sequence[Sequence[Liquidation]], /, *, alone: bool
+    ) -> list[list[PutResult] | Exception]:
+        # Done again, it would tell of what it has stored itself as known before.
+        return await self._write(
+            lambda transaction: liquidations.put_all(transaction, calls),
+            len(calls),
+            repeatable=False,
+            patient=alone,
+        )
+
+    async def _begin(
+        self, begins: Sequence[Begin], /, *, alone: bool
+    ) -> list[BeginResult | Exception]:
+        earlier: dict[str, Slot] = {}
+        return await self._write(
+            lambda transaction: begin_all(transaction, begins, earlier),
+            len(begins),
+            patient=alone,
+        )
+
+    async def _change(self, changes: Sequence[Change], /, *, alone: bool) -> list[ChangeResult]:
+        # Done again, an end is found done, and a renewal is renewed.
+        return await self._write(
+            lambda transaction: claims.change_all(transaction, changes),
+            len(changes),
+            patient=alone,
+        )
+
+    async def _write(
+        self,
+        work: Callable[[Transaction], Awaitable[_R]],
+        writes: int = 1,
+        *,
+        repeatable: bool = True,
+        patient: bool = True,
+    ) -> _R:
+        begun = time.monotonic()
+        result = await self._database.run(work, repeatable=repeatable, patient=patient)
+        took_s = time.monotonic() - begun
+        tell(lambda _: self._committed(writes, took_s), None, self._on_fault)
+        return result
