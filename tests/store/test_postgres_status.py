@@ -230,7 +230,7 @@ async def test_rows_that_take_too_long_to_count_are_not_counted(
     async with connected(postgres_database) as other, other.transaction():
         await other.execute("LOCK TABLE claim IN ACCESS EXCLUSIVE MODE")
         async with connected(postgres_database) as connection:
-            found = await status._holdings(connection)
+            found = await status._stats(connection)
 
     assert found == (None, "it takes longer than 20ms")
 

@@ -15,8 +15,7 @@ from orjson import Fragment
 from liquidation.rules.model import Claim, Decision, StoredState
 from liquidation.rules.snapshot import facts_of
 from liquidation.store.base import BeginRequest, BeginResult, PutResult, StateQuery
-from liquidation.store.postgres.claim_rows import claim_of, known_from, known_requests
-from liquidation.store.postgres.claims import expire_accounts
+from liquidation.store.postgres.claims import claim_of, expire_accounts, known_from, known_requests
 from liquidation.store.postgres.connection import Rows, Transaction
 from liquidation.store.postgres.liquidations import Puts
 from liquidation.store.postgres.states import (
@@ -147,7 +146,7 @@ async def _look(transaction: Transaction, begins: Sequence[Begin]) -> list[_Foun
         # The rules need what follows from it; its record is written with that.
         facts_of(snapshot)
     puts = Puts(brought, [each.request_id for each in bring])
-    _, locked, over, *stored, standing_rows, known_rows = await transaction.ask(
+    _, locked, over, *stored, state_rows, known_rows = await transaction.ask(
         *lock_accounts(asked),
         expire_accounts(asked),
         *puts.statements(asked),
@@ -163,7 +162,7 @@ async def _look(transaction: Transaction, begins: Sequence[Begin]) -> list[_Foun
         claim = claim_of(row)
         expired[claim.account_id].append(claim)
     found = []
-    for request, row in zip(requests, standing_rows, strict=True):
+    for request, row in zip(requests, state_rows, strict=True):
         put = None if request.snapshot is None else next(outcomes)
         # What came under another account's lock since then is not known yet, but for a liquidation
         # that the request takes for this account's.
@@ -266,11 +265,11 @@ async def _in_the_way(
         return answers
     # It came between the look and the insert: it was asked for together with this one.
     asked = _about([slots[number].begin.request for number in unseen])
-    standing_rows, known_rows = await transaction.ask(
+    state_rows, known_rows = await transaction.ask(
         states(asked), known_requests(asked), commit=True
     )
     known = _by_request(known_rows)
-    for number, row in zip(unseen, standing_rows, strict=True):
+    for number, row in zip(unseen, state_rows, strict=True):
         slot = slots[number]
         before = known.get(slot.begin.request.request_id)
         if before is not None:

@@ -64,7 +64,7 @@ ACCOUNTS: Final = """
     SELECT stored.account_id FROM liquidation AS stored
     WHERE stored.liquidation_id = ANY (ARRAY(SELECT asked.liquidation_id FROM asked))
 """
-_STANDINGS: Final = f"""
+_STATES: Final = f"""
     WITH {ASKED}, moment AS MATERIALIZED (SELECT clock_timestamp() AS now)
     SELECT found.account_id, found.close_time IS NOT NULL, found.snapshot,
            EXISTS (SELECT 1 FROM liquidation AS own
@@ -138,7 +138,7 @@ def lock_accounts(asked: Mapping[str, Any]) -> tuple[Statement, Statement]:
 
 def states(asked: Mapping[str, Any]) -> Statement:
     """What is known about each, in order, all at one moment."""
-    return _STANDINGS, asked
+    return _STATES, asked
 
 
 def state_from(row: Sequence[Any], fresh: Liquidation | None = None) -> StoredState:

@@ -37,7 +37,7 @@ _MISSING: Final = """
 _BOUNDS: Final = """
     SELECT set_config('statement_timeout', %s, true), set_config('DateStyle', 'ISO', true)
 """
-_HOLDINGS: Final = """
+_STATS: Final = """
     SELECT open_liquidations, closed_liquidations, active, overdue, completed, cancelled, expired,
            oldest_end
     FROM (SELECT count(*) FILTER (WHERE close_time IS NULL) AS open_liquidations,
@@ -163,7 +163,7 @@ async def look(connection: AsyncConnection[Any]) -> DatabaseStatus:
     assert server is not None
     async with connection.cursor(row_factory=class_row(Standby)) as cursor:
         standbys = tuple(await (await cursor.execute(_STANDBYS)).fetchall())
-    holds, uncounted = await _holdings(connection)
+    holds, uncounted = await _stats(connection)
     sizes = await connection.execute(_SIZES, (list(PRIVILEGES),))
     info = connection.info
     return DatabaseStatus(
@@ -192,7 +192,7 @@ async def missing_privileges(connection: AsyncConnection[Any]) -> tuple[str, ...
     return tuple(told for (told,) in await rows.fetchall())
 
 
-async def _holdings(connection: AsyncConnection[Any]) -> tuple[StoreStats | None, str]:
+async def _stats(connection: AsyncConnection[Any]) -> tuple[StoreStats | None, str]:
     """What it holds; or None, and why that was not counted."""
     try:
         async with (
@@ -200,7 +200,7 @@ async def _holdings(connection: AsyncConnection[Any]) -> tuple[StoreStats | None
             connection.cursor(row_factory=class_row(StoreStats)) as cursor,
         ):
             await cursor.execute(_BOUNDS, (_COUNTING,))
-            return await (await cursor.execute(_HOLDINGS)).fetchone(), ""
+            return await (await cursor.execute(_STATS)).fetchone(), ""
     except errors.UndefinedTable:
         return None, "there are no tables"
     except errors.InsufficientPrivilege as error:

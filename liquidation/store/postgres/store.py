@@ -28,7 +28,7 @@ from liquidation.store.base import (
     StateQuery,
     tell,
 )
-from liquidation.store.postgres import claim_rows, claims, liquidations, states
+from liquidation.store.postgres import claims, liquidations, states
 from liquidation.store.postgres.batches import Batches
 from liquidation.store.postgres.begin import Begin, Slot, begin_all
 from liquidation.store.postgres.claims import Change
@@ -164,15 +164,15 @@ class PostgresStore:
         self, *, claim_id: str = "", request_id: str = "", done: Done[ClaimRecord | None]
     ) -> None:
         key, value = ("claim_id", claim_id) if claim_id else ("request_id", request_id)
-        self._read(lambda transaction: claim_rows.record(transaction, key, value), done)
+        self._read(lambda transaction: claims.record(transaction, key, value), done)
 
     def claims(
         self, wanted: ClaimFilter, below: int | None, size: int, done: Done[ClaimPage]
     ) -> None:
-        self._read(lambda transaction: claim_rows.page(transaction, wanted, below, size), done)
+        self._read(lambda transaction: claims.page(transaction, wanted, below, size), done)
 
     def count_active(self, done: Done[int]) -> None:
-        self._read(claim_rows.count_active, done)
+        self._read(claims.count_active, done)
 
     def expire(self, most: int, done: Done[Sequence[Claim]]) -> None:
         self._start(lambda: self._write(lambda asked: claims.expire(asked, most)), done)

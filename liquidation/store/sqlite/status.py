@@ -12,7 +12,7 @@ from liquidation.store.sqlite.connections import reading
 from liquidation.store.sqlite.schema import NEWEST, version_at
 from liquidation.store.sqlite.source import LEFT, moment
 
-_HOLDINGS: Final = f"""
+_STATS: Final = f"""
     SELECT (SELECT count(*) FROM liquidation WHERE closed_us IS NULL),
            (SELECT count(*) FROM liquidation WHERE closed_us IS NOT NULL),
            count(*) FILTER (WHERE left_us > 0), count(*) FILTER (WHERE left_us <= 0),
@@ -79,13 +79,13 @@ def look(path: Path, clock: StoreClock) -> FileStatus:
         version=version,
         size=path.stat().st_size,
         log_size=log.stat().st_size if log.exists() else 0,
-        holds=_holdings(path, clock) if version == NEWEST else None,
+        holds=_stats(path, clock) if version == NEWEST else None,
     )
 
 
-def _holdings(path: Path, clock: StoreClock) -> StoreStats:
+def _stats(path: Path, clock: StoreClock) -> StoreStats:
     with reading(path) as connection:
-        row: tuple[Any, ...] = connection.execute(_HOLDINGS, now(clock)).fetchone()
+        row: tuple[Any, ...] = connection.execute(_STATS, now(clock)).fetchone()
     *counts, oldest_us = row
     told = (*counts, None if oldest_us is None else moment(oldest_us))
     return StoreStats(*told)
