@@ -15,7 +15,6 @@ import pytest
 from liquidation.analysis.entries import Broken, Lines
 from liquidation.analysis.follow import follow
 from liquidation.analysis.reader import (
-    Filter,
     Reader,
     line_time,
     numbered,
@@ -200,45 +199,6 @@ def test_a_moment_is_a_time_or_so_long_ago(text: str, moment: str) -> None:
 @pytest.mark.parametrize("text", ["", "h", "-2h", "2 h", "yesterday", "999999999d", "1.5h"])
 def test_what_is_no_moment_is_none(text: str) -> None:
     assert parse_moment(text, NOW) is None
-
-
-FIELDS = {
-    "timestamp": "2026-11-22T18:00:00.000000Z",
-    "event": "decision",
-    "code": -1201,
-    "rule": "least_request_ratio",
-    "account_id": "account-1",
-    "liquidator_id": "liquidator-1",
-    "liquidation_id": 101,
-    "outcome": "refused",
-    "latency_us": 1500,
-}
-
-
-@pytest.mark.parametrize(
-    ("fits", "fits_not"),
-    [
-        (Filter(codes=frozenset({-1201, 0})), Filter(codes=frozenset({0}))),
-        (Filter(rule="least_request_ratio"), Filter(rule="limit_price")),
-        (Filter(account_id="account-1"), Filter(account_id="account-2")),
-        (Filter(liquidator_id="liquidator-1"), Filter(liquidator_id="account-1")),
-        (Filter(liquidation_id=101), Filter(liquidation_id=102)),
-        (Filter(outcome="refused"), Filter(outcome="accepted")),
-        (Filter(since=NOW), Filter(until=NOW)),
-        (Filter(min_latency_us=1500), Filter(min_latency_us=1501)),
-    ],
-)
-def test_a_filter_asks_for_one_thing(fits: Filter, fits_not: Filter) -> None:
-    assert fits.matches(FIELDS)
-    assert not fits_not.matches(FIELDS)
-    assert not fits.matches({"event": "serving"})
-    assert not fits.matches(dict.fromkeys(FIELDS))
-
-
-def test_a_filter_asks_for_all_that_is_set_and_an_empty_one_for_anything() -> None:
-    assert Filter().matches({})
-    assert Filter().all
-    assert not Filter(rule="least_request_ratio", account_id="account-2").matches(FIELDS)
 
 
 class Steps:

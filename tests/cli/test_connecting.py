@@ -224,12 +224,15 @@ async def test_a_server_of_another_authority_is_not_believed(tmp_path: Path, fil
 async def test_over_mtls_the_certificate_is_shown(tmp_path: Path, files: Files) -> None:
     mutual = {**files.serving(), "tls_client_ca": files.client_ca}
     async with running(tmp_path, **mutual) as server:
-        shown = await asked(server, LIST, *files.options(files.caller))
-        unshown = await asked(server, LIST, *files.options(None))
+        for command in (LIST, ("health",)):
+            shown = await asked(server, command, *files.options(files.caller))
+            unshown = await asked(server, command, *files.options(None))
+            plain = await asked(server, command)
 
-    assert (shown.exit_code, shown.stderr) == (0, "")
-    assert unshown.exit_code == 1
-    assert unshown.stderr.startswith(f"Error: {server.address}: UNAVAILABLE: ")
+            assert (shown.exit_code, shown.stderr) == (0, "")
+            for refused in (unshown, plain):
+                assert refused.exit_code == 1
+                assert refused.stderr.startswith(f"Error: {server.address}: UNAVAILABLE")
 
 
 UNUSABLE: dict[str, tuple[Callable[[Files], tuple[str, ...]], str]] = {

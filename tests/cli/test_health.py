@@ -10,7 +10,6 @@ from typing import Any
 
 import grpc
 import pytest
-import trustme
 from click.testing import CliRunner, Result
 from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -134,44 +133,6 @@ def test_who_waits_in_vain_is_told_how_it_stands(answering: Health, address: str
 
     assert told.exit_code == 1
     assert told.stdout.splitlines()[0] == "NOT_SERVING"
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def pem(authority: trustme.CA, tmp_path: Path) -> Path:
-    """A directory with the authority's certificate, and a certificate of a caller with its key."""
-    caller = authority.issue_cert("caller@example.com")
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    caller.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
-    caller.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
-    return tmp_path
-
-
-@pytest.fixture
-def encrypted(server: grpc.Server, authority: trustme.CA) -> str:
-    """The address of a server that wants certificates of its callers."""
-    leaf = authority.issue_cert("127.0.0.1")
-    credentials = grpc.ssl_server_credentials(
-        [(leaf.private_key_pem.bytes(), leaf.cert_chain_pems[0].bytes())],
-        authority.cert_pem.bytes(),
-        require_client_auth=True,
-    )
-    port = server.add_secure_port("127.0.0.1:0", credentials)
-    server.start()
-    return f"127.0.0.1:{port}"
-
-
-def test_over_mtls_the_certificate_is_shown(encrypted: str, pem: Path) -> None:
-    trusting = ("--address", encrypted, "--tls-ca", str(pem / "ca.pem"))
-    shown = ("--tls-cert", str(pem / "cert.pem"), "--tls-key", str(pem / "key.pem"))
-
-    assert asked(*trusting, *shown).exit_code == 0
-    assert asked(*trusting).exit_code == 1
-    assert asked("--address", encrypted).exit_code == 1
 
 
 @pytest.mark.parametrize(

@@ -113,20 +113,24 @@ def test_raw_lines_are_untouched(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ((), ["p-1", "p-2", "p-3"]),
+        ((), ["p-1", "p-2", "p-3", "p-4"]),
         (("--code", "0"), ["p-1", "p-3"]),
         (("--code", "-1201", "--code", "0"), ["p-1", "p-2", "p-3"]),
         (("--rule", "least_request_ratio"), ["p-2"]),
+        (("--rule", "limit_price"), []),
         (("--account", "account-3"), ["p-3"]),
         (("--liquidator", "liquidator-1"), ["p-1", "p-2", "p-3"]),
+        (("--liquidator", "account-1"), []),
+        (("--liquidation-id", "101"), ["p-1", "p-2", "p-3"]),
         (("--liquidation-id", "102"), []),
-        (("--since", "2026-11-22T18:11:02Z"), ["p-2", "p-3"]),
+        (("--rule", "least_request_ratio", "--account", "account-3"), []),
+        (("--since", "2026-11-22T18:11:02Z"), ["p-2", "p-3", "p-4"]),
         (("--since", "2026-11-22T18:11:02Z", "--until", "2026-11-22T18:11:03Z"), ["p-2"]),
         (("--since", "1m", "--until", "2026-11-22T18:11:03Z"), []),
         (("--outcome", "refused"), ["p-2"]),
         (("--min-latency", "1.5"), ["p-1", "p-2", "p-3"]),
         (("--min-latency", "1.501"), []),
-        (("-n", "2"), ["p-2", "p-3"]),
+        (("-n", "2"), ["p-3", "p-4"]),
         (("-n", "0"), []),
         (("-n", "1", "--outcome", "refused"), ["p-2"]),
     ],
@@ -135,7 +139,9 @@ def test_raw_lines_are_untouched(tmp_path: Path) -> None:
 def test_only_the_lines_that_are_asked_for_are_shown(
     tmp_path: Path, arguments: tuple[str, ...], expected: list[str]
 ) -> None:
-    path = a_log(tmp_path, decision(1), decision(2, **REFUSED), decision(3, account_id="account-3"))
+    note = {"timestamp": "2026-11-22T18:11:04.0Z", "event": "fault", "decision_id": "p-4"}
+    other = decision(3, account_id="account-3")
+    path = a_log(tmp_path, decision(1), decision(2, **REFUSED), other, note)
 
     result = run("logs", "tail", "--raw", *arguments, str(path))
 

@@ -14,7 +14,7 @@ import pytest
 
 from liquidation.rules.model import ClaimState
 from liquidation.server.preflight import postgres as preflight
-from liquidation.store.base import StateQuery
+from liquidation.store.base import ClaimFilter, StateQuery
 from liquidation.store.locations import PostgresDatabase
 from liquidation.store.opening import open_store
 from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, SchemaState, migrate
@@ -180,7 +180,9 @@ async def serve(url: str) -> None:
         await store.renew(claim.claim_id, claim.fencing_token, 1_000_000)
         await store.end(claim.claim_id, None, ClaimState.COMPLETED, "")
         await store.states([StateQuery(1, "liquidator-1")])
-        await store.history(claim.claim_id)
+        changes = [event.change for event in await store.history(claim.claim_id)]
+        assert changes == ["begin", "renew", "complete"]
+        assert len((await store.claims(ClaimFilter(), None, 10)).claims) == 1
         await store.close_liquidation(2)
         await store.expire(1)
         assert await store.purge(-1_000_000, 1) == 1

@@ -62,7 +62,9 @@ def serve_flags() -> dict[str, click.Option]:
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
-@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "manifest", sorted((DEPLOY / "kubernetes").rglob("*.yaml")), ids=lambda path: path.name
+)
 def test_kubernetes_knows_every_field_of_a_manifest(manifest: Path, version: str) -> None:
     for each in deployments.resources(manifest):
         assert version.startswith(kubernetes_validate.validate(each, version, strict=True))

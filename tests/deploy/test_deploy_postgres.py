@@ -12,24 +12,21 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import kubernetes_validate  # type: ignore[import-untyped]
 import psycopg
 import pytest
 from psycopg import errors, sql
 
-from liquidation.rules.model import ClaimState
-from liquidation.store.base import ClaimFilter, StateQuery, StoreUnavailableError
+from liquidation.store.base import StoreUnavailableError
 from liquidation.store.locations import PostgresDatabase, parse_location
 from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, SchemaState, migrate
 from tests.attacks.supply.locks import IMAGE, locked
+from tests.cli.test_serve_check_postgres import serve
 from tests.deploy import deployments
 from tests.deploy.deployments import DEPLOY
-from tests.deploy.test_deploy import KUBERNETES, serve_flags
+from tests.deploy.test_deploy import serve_flags
 from tests.deploy.test_docs import DOCS, blocks
 from tests.store.awaited import AwaitedStore, awaited_postgres
-from tests.store.claiming import begin, begin_request, granted
 from tests.store.postgres.binaries import carried
-from tests.store.snapshots import snapshot
 
 ROLES = DEPLOY / "postgres" / "roles.sql"
 MANIFESTS = sorted((DEPLOY / "kubernetes" / "postgres").glob("*.yaml"))
@@ -138,31 +135,7 @@ async def ready(roles: Roles) -> Roles:
 
 
 async def test_the_role_of_the_service_does_all_that_the_service_does(ready: Roles) -> None:
-    store = awaited_postgres(ready.as_user(ready.service))
-    try:
-        await store.put([snapshot(1), snapshot(2, account_id="account-2")])
-        claim = granted(await begin(store, begin_request(snapshot=snapshot(1, revision=2))))
-        other = granted(await begin(store, begin_request(liquidation_id=2, lease_s=300)))
-        renewed = await store.renew(claim.claim_id, claim.fencing_token, 60_000_000)
-        ended = await store.end(claim.claim_id, claim.fencing_token, ClaimState.COMPLETED, "")
-        forced = await store.end(other.claim_id, None, ClaimState.CANCELLED, "by an operator")
-
-        assert (renewed.applied, ended.applied, forced.applied) == (True, True, True)
-        assert other.fencing_token > claim.fencing_token
-        assert [event.change for event in await store.history(claim.claim_id)] == [
-            "begin",
-            "renew",
-            "complete",
-        ]
-        assert len((await store.claims(ClaimFilter(), None, 10)).claims) == 2
-        assert (await store.states([StateQuery(1, "")]))[0].last_completed_revision == 2
-        assert await store.close_liquidation(1) is not None
-        assert await store.expire(10) == ()
-        # The events go with their claims, though the service may delete none of them.
-        assert await store.purge(0, 10) == 2
-        await store.probe()
-    finally:
-        await store.aclose()
+    await serve(ready.as_user(ready.service))
 
 
 def test_the_role_of_the_service_does_nothing_else(ready: Roles) -> None:
@@ -253,13 +226,6 @@ def test_the_sql_of_the_document_runs(ready: Roles) -> None:
         connection.rollback()
 
     assert len(statements) > 3
-
-
-@pytest.mark.parametrize("version", KUBERNETES)
-@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda path: path.name)
-def test_kubernetes_knows_every_field_of_a_manifest(manifest: Path, version: str) -> None:
-    for each in deployments.resources(manifest):
-        assert version.startswith(kubernetes_validate.validate(each, version, strict=True))
 
 
 def _resource(kind: str) -> dict[str, Any]:

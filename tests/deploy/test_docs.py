@@ -3,19 +3,17 @@
 import json
 import re
 import shlex
-import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from google.protobuf.json_format import ParseDict
 
 from liquidation.cli import errors, settings
-from liquidation.rules.policy import RULE_NAMES, Mode, Policy, PolicyError, read_policy
+from liquidation.rules.policy import RULE_NAMES, Mode, Policy
 from liquidation.v1 import claim_service_pb2, liquidation_service_pb2
 from tests import samples
 from tests.service.test_examples import EXAMPLES, FIRST_CALL, ROOT, run_python
@@ -117,55 +115,6 @@ def test_every_rule_has_its_section() -> None:
     )
 
     assert sections == [(str(number), name) for number, name in enumerate(RULE_NAMES, start=1)]
-
-
-def _known_keys(section: str) -> list[str]:
-    """The keys that a section of a rules file may have, as the refusal of another one tells."""
-    header = f'version = "1"\n[{section}]\n' if section else ""
-    with pytest.raises(PolicyError) as refused:
-        read_policy(f"{header}no_such_key = 1\n")
-    return str(refused.value).partition("known here: ")[2].split(", ")
-
-
-def _rules_file_keys() -> Iterator[str]:
-    for section in _known_keys(""):
-        if section == "version":
-            yield section
-        elif section == "modes":
-            yield "modes.RULE"
-        elif section == "tiers":
-            yield from (
-                f"tiers.{tier}.{key}"
-                for tier in _known_keys("tiers")
-                for key in _known_keys(f"tiers.{tier}")
-            )
-        else:
-            yield from (f"{section}.{key}" for key in _known_keys(section))
-
-
-def test_every_key_of_a_rules_file_is_documented() -> None:
-    documented = {row[0] for row in rows(DOCS / "reference" / "settings.md")}
-
-    assert documented >= {f"`{key}`" for key in _rules_file_keys()}
-
-
-def _bounded_keys() -> Iterator[tuple[str, Any]]:
-    table = tomllib.loads(_text(EXAMPLES / "rules.toml"))
-    for section in ("claims", "limits"):
-        for key, default in table[section].items():
-            yield f"{section}.{key}", default
-
-
-@pytest.mark.parametrize(("key", "default"), list(_bounded_keys()))
-def test_a_key_is_documented_with_its_default_and_bounds(key: str, default: int) -> None:
-    section, _, name = key.partition(".")
-    with pytest.raises(PolicyError) as refused:
-        read_policy(f'version = "1"\n[{section}]\n{name} = -1\n')
-    bounds = str(refused.value).partition("from ")[2]
-
-    row = next(row for row in rows(DOCS / "reference" / "settings.md") if row[0] == f"`{key}`")
-
-    assert row[1:3] == [str(default), bounds]
 
 
 @pytest.fixture
