@@ -51,7 +51,7 @@ SUITES: Final = {
         # What both engines share is judged by the one that is a hundred times as fast.
         Suite(
             "liquidation/store",
-            ("callbacks.py", "stats.py", "[!cos]*.py", "sqlite/[!s]*.py", "sqlite/s[!o]*.py"),
+            ("sql.py", "[!cos]*.py", "sqlite/[!s]*.py", "sqlite/s[!o]*.py"),
             _SQLITE_ALONE,
         ),
         Suite(
@@ -66,7 +66,7 @@ SUITES: Final = {
         # What these tell is told by the command line.
         Suite(
             "liquidation/store",
-            ("postgres/script.py", "postgres/status.py"),
+            ("postgres/status.py",),
             (
                 "tests/store/test_postgres_status.py",
                 "tests/cli/test_db.py",
