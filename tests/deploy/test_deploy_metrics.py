@@ -185,7 +185,7 @@ def test_counters_that_alerts_look_at_are_there_before_anything_happens() -> Non
                 assert fresh.series(selector.name, **wanted), rule["alert"]
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
+@pytest.mark.skipif(PROMTOOL is None, reason="it needs Debian's package prometheus")
 def test_promtool_takes_the_alerts() -> None:
     checked = subprocess.run(
         [str(PROMTOOL), "check", "rules", str(ALERTS)],

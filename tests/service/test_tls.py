@@ -122,7 +122,7 @@ def client(request: pytest.FixtureRequest, secured: Secured) -> Iterator[tuple[b
         yield request.param == "right", ["-cert", str(cert), "-key", str(key)]
 
 
-@pytest.mark.skipif(OPENSSL is None, reason="no openssl on this machine")
+@pytest.mark.skipif(OPENSSL is None, reason="it needs Debian's package openssl")
 async def test_a_handshake_by_openssl_succeeds_with_the_right_certificate_alone(
     secured: Secured, client: tuple[bool, list[str]]
 ) -> None:

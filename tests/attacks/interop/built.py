@@ -24,6 +24,13 @@ _HERE: Final = Path(__file__).parent
 _PROTO: Final = ROOT / "proto"
 _NODE: Final = ROOT / "examples" / "node"
 _CPP: Final = ROOT / "examples" / "cpp"
+# What builds the C++ programs, each with the package of Debian that has it.
+_CPP_TOOLS: Final = {
+    "g++": "g++",
+    "pkg-config": "pkgconf",
+    "protoc": "protobuf-compiler",
+    "grpc_cpp_plugin": "protobuf-compiler-grpc",
+}
 
 
 def newer_protos() -> Path:
@@ -55,7 +62,7 @@ def newer_schema() -> Path:
 def node_directory() -> Path | str:
     """Where Node's packages are, beside the scripts; or why there is none."""
     if not shutil.which("node") or not shutil.which("npm"):
-        return "Node or npm is not installed"
+        return "it needs Debian's packages nodejs and npm"
     made = _BUILT / "node" / "examples" / "node"
     packages = [_NODE / name for name in ("package.json", "package-lock.json", ".npmrc")]
     scripts = [*packages, *sorted(_NODE.glob("*.mjs")), _HERE / "ask.mjs"]
@@ -78,13 +85,11 @@ def node_directory() -> Path | str:
 
 def cpp_programs(*, make: bool) -> Path | str:
     """Where `ask` and `check_claim` are, or why they are not; without `make` they are not built."""
-    for tool in ("g++", "pkg-config", "protoc"):
+    for tool, package in _CPP_TOOLS.items():
         if not shutil.which(tool):
-            return f"{tool} is not installed"
+            return f"it needs Debian's package {package}"
     if subprocess.run(["pkg-config", "--exists", "grpc++", "protobuf"], check=False).returncode:
-        return "libgrpc++ is not installed (package libgrpc++-dev)"
-    if not shutil.which("grpc_cpp_plugin"):
-        return "grpc_cpp_plugin is not installed (package protobuf-compiler-grpc)"
+        return "it needs Debian's package libgrpc++-dev"
     made = _BUILT / "cpp"
     sources = [*_protos(), *sorted(_CPP.glob("*.cc")), _CPP / "Makefile", _HERE / "ask.cc"]
     if not make and _stamp(made, sources) is not None:

@@ -119,7 +119,7 @@ def test_many_may_scrape_at_once(endpoint: Endpoint) -> None:
     assert len({frozenset(each.names) for each in seen}) == 1
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
+@pytest.mark.skipif(PROMTOOL is None, reason="it needs Debian's package prometheus")
 def test_promtool_has_nothing_against_the_metrics(endpoint: Endpoint) -> None:
     text = scrape(endpoint.address).text
 

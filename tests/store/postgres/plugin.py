@@ -42,7 +42,7 @@ def postgres_database(postgres_databases: Databases) -> Iterator[str]:
 def pooler(postgres_server: PostgresServer) -> Iterator[PgBouncer]:
     """PgBouncer in transaction mode before the shared server."""
     if program() is None:
-        pytest.skip("pgbouncer is not installed")
+        pytest.skip("it needs Debian's package pgbouncer")
     with pgbouncer(postgres_server) as pooler:
         yield pooler
 
