@@ -20,33 +20,23 @@ pytestmark = pytest.mark.usefixtures("directory")
 TLS = ("--tls-cert", "tls.crt", "--tls-key", "tls.key")
 
 
-@pytest.mark.usefixtures("authority")
-def test_a_certificate_is_told_with_its_name_and_its_end() -> None:
-    state, words = finding("tls", *TLS)
+@pytest.mark.parametrize(
+    ("ends", "state", "words"),
+    [
+        (timedelta(days=15, hours=1), "ok", r".+, valid until \d{4}-\d\d-\d\d \d\d:\d\d UTC"),
+        (timedelta(days=13, hours=1), "note", r".+ UTC; that is in 13 days"),
+        (timedelta(hours=-1), "wrong", r".*expired at .+"),
+    ],
+)
+def test_a_certificate_is_told_with_its_end(
+    directory: Path, authority: Authority, ends: timedelta, state: str, words: str
+) -> None:
+    authority.issue(*LOCAL, ends=ends).write(directory / "tls.crt", directory / "tls.key")
 
-    assert state == "ok"
-    assert re.fullmatch(r"tls\.crt: .+, valid until \d{4}-\d\d-\d\d \d\d:\d\d UTC", words)
+    found, text = finding("tls", *TLS)
 
-
-def test_a_certificate_that_ends_soon_is_a_note(directory: Path, authority: Authority) -> None:
-    for days, state in ((13, "note"), (15, "ok")):
-        issued = authority.issue(*LOCAL, ends=timedelta(days=days, hours=1))
-        issued.write(directory / "tls.crt", directory / "tls.key")
-
-        found, words = finding("tls", *TLS)
-
-        assert found == state
-        assert words.endswith("; that is in 13 days") is (state == "note")
-
-
-def test_a_certificate_that_has_ended_is_wrong(directory: Path, authority: Authority) -> None:
-    issued = authority.issue(*LOCAL, ends=timedelta(hours=-1))
-    issued.write(directory / "tls.crt", directory / "tls.key")
-
-    state, words = finding("tls", *TLS)
-
-    assert state == "wrong"
-    assert "expired at" in words
+    assert found == state
+    assert re.fullmatch(rf"tls\.crt: {words}", text)
 
 
 def test_authorities_of_callers_are_told_whatever_the_certificate_is_like(
