@@ -16,10 +16,10 @@ from liquidation.store.sqlite import schema
 from liquidation.store.sqlite.clock import HostClock
 from tests.cli.commands import run
 from tests.cli.test_serve_check_postgres import execute, role, set_up, url_of
-from tests.store.awaited import awaited_sqlite
+from tests.store.builders import snapshot
 from tests.store.postgres.databases import Databases
 from tests.store.postgres.server import PostgresServer
-from tests.store.snapshots import snapshot
+from tests.store.stores import sqlite_store
 
 # Tables, columns, constraints and indexes, in the words of PostgreSQL.
 CATALOGUE = """
@@ -269,7 +269,7 @@ def test_a_file_is_brought_up_as_a_start_does_it(tmp_path: Path) -> None:
 
 async def test_a_file_may_be_brought_up_while_a_service_has_it_open(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
-    store = awaited_sqlite(path, HostClock())
+    store = sqlite_store(path, HostClock())
     try:
         await store.put([snapshot(1)])
         status, output, _ = await asyncio.to_thread(migrate, f"sqlite:{path}")

@@ -21,9 +21,9 @@ from tests.cli.commands import on_a_terminal, run, run_apart
 from tests.cli.test_db_status import HOLDS, fill, status
 from tests.cli.test_serve_check_postgres import execute, role, set_up, url_of
 from tests.sidecars import running
-from tests.store.awaited import AwaitedStore
 from tests.store.postgres.pgbouncer import PgBouncer
 from tests.store.postgres.server import PostgresServer
+from tests.store.stores import AwaitedStore
 
 ROWS = {"account": 4, "liquidation": 5, "claim": 4, "claim_event": 6}
 NOTHING = dict.fromkeys(ROWS, 0)

@@ -13,13 +13,11 @@ from liquidation.store.opening import open_store
 from liquidation.store.postgres.schema import NEWEST, PRIVILEGES
 from tests.cli.commands import run
 from tests.cli.test_serve_check_postgres import execute, role, set_up, url_of
-from tests.store.awaited import AwaitedStore
-from tests.store.claiming import begin, begin_request, granted
+from tests.store.builders import begin, begin_request, granted, snapshot
 from tests.store.postgres.pgbouncer import PgBouncer
 from tests.store.postgres.replication import replicated
 from tests.store.postgres.server import PostgresServer
-from tests.store.server_clock import ServerClock
-from tests.store.snapshots import snapshot
+from tests.store.stores import AwaitedStore, ServerClock
 
 HOLDS = {
     "open_liquidations": 4,

@@ -14,7 +14,7 @@ from tests.certificates import LOCAL, Authority
 from tests.cli.checking import check, check_as_a_user, contents, finding, told
 from tests.cli.commands import run
 from tests.processes import serving
-from tests.store.awaited import awaited_sqlite
+from tests.store.stores import sqlite_store
 
 pytestmark = pytest.mark.usefixtures("directory")
 TLS = ("--tls-cert", "tls.crt", "--tls-key", "tls.key")
@@ -140,7 +140,7 @@ def test_the_schema_of_the_store_is_told_and_stays(
 
 
 async def test_a_store_that_was_closed_gets_no_files_of_a_reader(directory: Path) -> None:
-    await awaited_sqlite(directory / "liquidation.db", HostClock()).aclose()
+    await sqlite_store(directory / "liquidation.db", HostClock()).aclose()
     before = contents(directory)
 
     assert finding("store") == ("ok", f"sqlite:liquidation.db: schema version {NEWEST}")

@@ -19,11 +19,10 @@ from liquidation.store.locations import PostgresDatabase
 from liquidation.store.opening import open_store
 from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, SchemaState, migrate
 from tests.cli.checking import check, contents, told
-from tests.store.awaited import AwaitedStore
-from tests.store.claiming import begin, granted
+from tests.store.builders import begin, granted, snapshot
 from tests.store.postgres.replication import replicated
 from tests.store.postgres.server import HOST, SUPERUSER, PostgresServer
-from tests.store.snapshots import snapshot
+from tests.store.stores import AwaitedStore
 
 pytestmark = pytest.mark.usefixtures("directory")
 

@@ -25,8 +25,8 @@ from tests.deploy import deployments
 from tests.deploy.deployments import DEPLOY
 from tests.deploy.test_deploy import serve_flags
 from tests.deploy.test_docs import DOCS, blocks
-from tests.store.awaited import AwaitedStore, awaited_postgres
 from tests.store.postgres.binaries import carried
+from tests.store.stores import AwaitedStore, postgres_store
 
 ROLES = DEPLOY / "postgres" / "roles.sql"
 MANIFESTS = sorted((DEPLOY / "kubernetes" / "postgres").glob("*.yaml"))
@@ -175,7 +175,7 @@ async def _answers(store: AwaitedStore) -> bool:
 
 async def test_only_the_owner_makes_the_tables(roles: Roles) -> None:
     roles.run_script()
-    store = awaited_postgres(roles.as_user(roles.service), timeout_s=0.5)
+    store = postgres_store(roles.as_user(roles.service), timeout_s=0.5)
     try:
         with pytest.raises(StoreUnavailableError, match="run `liquidation db migrate`"):
             await store.probe()

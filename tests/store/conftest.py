@@ -1,80 +1,145 @@
-"""Every store that the conformance suite is run through; a fresh one for each test."""
+"""Every engine that the conformance suite runs on, and the databases of the session.
+
+A database is made once in a session and emptied for each test; so is a store that is opened on it.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from tests.clocks import Clock
-from tests.store.awaited import AwaitedStore, awaited_postgres, awaited_sqlite
-from tests.store.moving import set_up
+from tests.store.builders import of_account
+from tests.store.postgres.databases import Databases
 from tests.store.postgres.pgbouncer import PgBouncer
-from tests.store.server_clock import ServerClock
+from tests.store.stores import AwaitedStore, ServerClock, postgres_store, set_up, sqlite_store
 
-OpenStore = Callable[[], AbstractAsyncContextManager[AwaitedStore]]
+# Opens the store under test; opened twice, it is the same data.
+OpenStore = Callable[[], AwaitedStore]
+
+_EMPTY = """
+    SET lock_timeout = '20s';
+    DELETE FROM claim; DELETE FROM liquidation; DELETE FROM account;
+    DROP SCHEMA IF EXISTS testing CASCADE
+"""
 
 
 @pytest.fixture(params=["sqlite", "postgres", "pgbouncer"])
 def engine(request: pytest.FixtureRequest) -> str:
-    """The engine under test; the last is PostgreSQL behind a pooler of connections."""
+    """The engine under test; the last is PostgreSQL behind a connection pooler."""
     return str(request.param)
 
 
+@pytest.fixture(scope="session")
+def server_clock(postgres_databases: Databases) -> Iterator[ServerClock]:
+    """The clock of the database that the conformance suite runs on."""
+    with postgres_databases.lend() as dsn:
+        asyncio.run(set_up(dsn))
+        with ServerClock(dsn) as clock:
+            yield clock
+
+
 @pytest.fixture
-def clock(engine: str, request: pytest.FixtureRequest) -> Iterator[Clock]:
+def clock(engine: str, request: pytest.FixtureRequest) -> Clock:
     """The clock that the store under test reads."""
     if engine == "sqlite":
-        yield Clock()
-        return
-    with ServerClock(request.getfixturevalue("postgres_database")) as clock:
-        yield clock
+        return Clock()
+    clock: ServerClock = request.getfixturevalue("server_clock")
+    clock.connection.execute(_EMPTY)
+    clock.reset()
+    return clock
 
 
 @pytest.fixture
-def open_store(
-    engine: str, request: pytest.FixtureRequest, tmp_path: Path, clock: Clock
-) -> OpenStore:
+def location(engine: str, request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> str:
+    """Where the store under test is, as `--store` has it."""
+    if not isinstance(clock, ServerClock):
+        return f"sqlite:{tmp_path / 'store.db'}"
+    if engine == "pgbouncer":
+        pooler: PgBouncer = request.getfixturevalue("pooler")
+        return pooler.dsn(clock.dsn)
+    return clock.dsn
+
+
+@pytest.fixture
+def open_store(location: str, clock: Clock) -> OpenStore:
     """Opens the store under test; opened twice, it is the same data."""
-
-    @asynccontextmanager
-    async def sqlite() -> AsyncIterator[AwaitedStore]:
-        store = awaited_sqlite(tmp_path / "store.db", clock)
-        try:
-            yield store
-        finally:
-            await store.aclose()
-
-    @asynccontextmanager
-    async def postgres() -> AsyncIterator[AwaitedStore]:
-        dsn: str = request.getfixturevalue("postgres_database")
-        if engine == "pgbouncer":
-            pooler: PgBouncer = request.getfixturevalue("pooler")
-            dsn = pooler.dsn(dsn)
-        store = awaited_postgres(dsn)
-        try:
-            yield store
-        finally:
-            await store.aclose()
-
-    return sqlite if engine == "sqlite" else postgres
+    if location.startswith("sqlite:"):
+        return lambda: sqlite_store(Path(location.removeprefix("sqlite:")), clock)
+    return lambda: postgres_store(location)
 
 
 @pytest.fixture
-async def store(open_store: OpenStore) -> AsyncIterator[AwaitedStore]:
+def store(
+    open_store: OpenStore, location: str, request: pytest.FixtureRequest
+) -> Iterator[AwaitedStore]:
     """The store under test, open and empty."""
-    async with open_store() as store:
+    if location.startswith("sqlite:"):
+        store = open_store()
         yield store
+        store.store.close()
+    else:
+        open_stores: dict[str, AwaitedStore] = request.getfixturevalue("open_stores")
+        if location not in open_stores:
+            open_stores[location] = open_store()
+        yield open_stores[location]
+
+
+@pytest.fixture(scope="session")
+def shared_database(postgres_databases: Databases) -> Iterator[str]:
+    """The database that `database` empties."""
+    with postgres_databases.lend() as dsn:
+        yield asyncio.run(set_up(dsn))
+
+
+@pytest.fixture(scope="session")
+def open_stores(
+    server_clock: ServerClock, shared_database: str
+) -> Iterator[dict[str, AwaitedStore]]:
+    """Stores on the databases of the session, which stay open until it ends."""
+    stores = {dsn: postgres_store(dsn) for dsn in (server_clock.dsn, shared_database)}
+    yield stores
+    for each in stores.values():
+        each.store.close()
+
+
+@pytest.fixture
+def database(shared_database: str) -> Iterator[str]:
+    """The URL of a database with empty tables.
+
+    What a test adds to it is in the schema `testing`. A test that changes the tables themselves
+    takes a `postgres_database`.
+    """
+    with psycopg.connect(shared_database, autocommit=True) as connection:
+        connection.execute(_EMPTY)
+        connection.execute("CREATE SCHEMA testing")
+        yield shared_database
+        connection.execute(_EMPTY)
+        connection.execute("DROP SCHEMA IF EXISTS clock CASCADE")
+        name = sql.Identifier(connection.info.dbname)
+        connection.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(name))
+
+
+@pytest.fixture
+def direct(database: str, open_stores: dict[str, AwaitedStore]) -> AwaitedStore:
+    """A store on `database`, which knows the liquidations 1 to 5 of accounts of their own."""
+    store = open_stores[database]
+    asyncio.run(store.put([of_account(each) for each in range(1, 6)]))
+    return store
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A file that is moved to PostgreSQL."""
+    """A SQLite file that is not there yet."""
     return tmp_path / "store.db"
 
 
 @pytest.fixture
-def target(postgres_database: str) -> str:
-    """A database that it is moved to: with the tables, and with nothing in them."""
-    return asyncio.run(set_up(postgres_database))
+def target(database: str) -> str:
+    """A database that a file is moved to, which never gave a token or an id."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("TRUNCATE claim, claim_event RESTART IDENTITY")
+    return database

@@ -1,55 +1,26 @@
 """Stores that are moved: how they are filled, moved, and looked at after."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from psycopg import AsyncConnection
-
-from liquidation.rules.model import Claim, ClaimState, Liquidation
+from liquidation.rules.model import Claim, ClaimState
 from liquidation.store.base import ClaimFilter, StateQuery
 from liquidation.store.copying import Copied, copy
-from liquidation.store.postgres import schema
 from liquidation.store.sqlite.clock import StoreClock
 from tests.clocks import Clock
-from tests.store.awaited import AwaitedStore, awaited_postgres, awaited_sqlite
-from tests.store.claiming import LEASE_S, begin, begin_request, granted
-from tests.store.snapshots import snapshot, with_account
+from tests.store.builders import (
+    LEASE_S,
+    begin,
+    begin_request,
+    claimed,
+    of_account,
+    snapshot,
+    with_account,
+)
+from tests.store.stores import AwaitedStore, connected
 
 ACCOUNTS = 12
-
-
-async def set_up(dsn: str) -> str:
-    """Makes the tables in a database; returns its URL."""
-    async with connected(dsn) as connection:
-        await schema.migrate(connection)
-    return dsn
-
-
-@asynccontextmanager
-async def connected(dsn: str) -> AsyncIterator[AsyncConnection[Any]]:
-    async with await AsyncConnection.connect(dsn, autocommit=True) as connection:
-        yield connection
-
-
-@asynccontextmanager
-async def in_sqlite(path: Path, clock: StoreClock) -> AsyncIterator[AwaitedStore]:
-    store = awaited_sqlite(path, clock)
-    try:
-        yield store
-    finally:
-        await store.aclose()
-
-
-@asynccontextmanager
-async def in_postgres(dsn: str) -> AsyncIterator[AwaitedStore]:
-    store = awaited_postgres(dsn)
-    try:
-        yield store
-    finally:
-        await store.aclose()
 
 
 async def moved(path: Path, dsn: str, clock: StoreClock) -> Copied:
@@ -57,22 +28,15 @@ async def moved(path: Path, dsn: str, clock: StoreClock) -> Copied:
         return await copy(path, connection, clock)
 
 
-def account(number: int) -> Liquidation:
-    """The liquidation of that number, each of an account of its own."""
-    return snapshot(number, account_id=f"account-{number}")
-
-
-async def claimed(store: AwaitedStore, number: int, lease_s: int = LEASE_S) -> Claim:
-    """A claim on the liquidation of that number."""
-    return granted(
-        await begin(store, begin_request(f"request-{number}", account(number), number, lease_s))
-    )
+async def moving_claim(store: AwaitedStore, number: int, lease_s: int = LEASE_S) -> Claim:
+    """A claim on the liquidation of that number, which is put with it."""
+    return await claimed(store, snapshot=of_account(number), lease_s=lease_s)
 
 
 async def fill(store: AwaitedStore, clock: Clock) -> None:
     """Claims in every state, and what claims leave behind."""
     completed, cancelled, forced, renewed, running, gone = [
-        await claimed(store, number) for number in range(1, 7)
+        await moving_claim(store, number) for number in range(1, 7)
     ]
     await store.end(completed.claim_id, completed.fencing_token, ClaimState.COMPLETED, "")
     await store.end(cancelled.claim_id, cancelled.fencing_token, ClaimState.CANCELLED, "as it is")
@@ -82,15 +46,15 @@ async def fill(store: AwaitedStore, clock: Clock) -> None:
     clock.advance(10)
     # Those of `running` and `gone` are over by now; one of them is written down.
     assert len(await store.expire(1)) == 1
-    await claimed(store, 7)
-    await store.put([with_account(), snapshot(1, revision=2), snapshot(8), account(9)])
+    await moving_claim(store, 7)
+    await store.put([with_account(), snapshot(1, revision=2), snapshot(8), of_account(9)])
     await store.close_liquidation(8)
     assert {running.account_id, gone.account_id} == {"account-5", "account-6"}
 
 
 async def everything(store: AwaitedStore) -> dict[str, Any]:
     """All that a caller can learn from a store."""
-    claims = (await store.claims(ClaimFilter(), None, 1000)).claims
+    claims = (await store.claims()).claims
     numbers = range(1, ACCOUNTS + 1)
     return {
         "claims": claims,
@@ -132,6 +96,9 @@ async def trigger(dsn: str, when: str, does: str) -> None:
     """Lets the target do something of its own with each row."""
     async with connected(dsn) as connection:
         await connection.execute(
-            f"CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {does}; END $$"
+            "CREATE FUNCTION testing.own() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN {does}; END $$"
         )
-        await connection.execute(f"CREATE TRIGGER own {when} FOR EACH ROW EXECUTE FUNCTION own()")
+        await connection.execute(
+            f"CREATE TRIGGER own {when} FOR EACH ROW EXECUTE FUNCTION testing.own()"
+        )

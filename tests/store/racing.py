@@ -1,7 +1,7 @@
-"""A process of its own that races others on the same store, and what it saw; see test_processes.
+"""A process that races others on the same store, and what it saw; see test_processes.
 
-Whoever holds an account holds a file of it too, by a lock that the system gives to one at a time:
-that two hold one account is seen when it happens, whatever clocks say.
+Whoever holds an account also holds a file of it, by a lock that the kernel gives to one at a time:
+two that hold one account are noticed when it happens, whatever their clocks say.
 """
 
 import asyncio
@@ -19,21 +19,13 @@ from liquidation.rules.model import ClaimState, Decision, StoredState
 from liquidation.store.base import BeginRequest, StoreUnavailableError
 from liquidation.store.locations import parse_location
 from liquidation.store.opening import open_store
-from tests.store.awaited import AwaitedStore
-from tests.store.claiming import LEASE_S, accept_all, terms
-from tests.store.snapshots import snapshot
-
-__all__ = ["ACCOUNTS", "account", "request"]
+from tests.store.builders import LEASE_S, accept_all, of_account, terms
+from tests.store.stores import AwaitedStore
 
 ACCOUNTS: Final = 8
-# How many of a process hold claims at once.
+# Claims that a process holds at once, and how often each begins one.
 _TASKS: Final = 4
-_ROUNDS: Final = 30
-
-
-def account(number: int) -> str:
-    """The account of liquidation `number`."""
-    return f"account-{number}"
+_ROUNDS: Final = 10
 
 
 def request(request_id: str, number: int, process: int) -> BeginRequest:
@@ -43,7 +35,7 @@ def request(request_id: str, number: int, process: int) -> BeginRequest:
         claim_id=f"claim-{process}-{request_id}",
         decision_id=f"decision-{process}-{request_id}",
         terms=terms(number),
-        snapshot=snapshot(number, account_id=account(number)),
+        snapshot=of_account(number),
         lease_us=LEASE_S * 1_000_000,
     )
 
@@ -55,22 +47,22 @@ class Overlap(Exception):  # noqa: N818 - it is what was seen, not an error of t
 @contextmanager
 def held(directory: Path, number: int, token: int) -> Iterator[None]:
     """The file of an account, held while its claim is."""
-    descriptor = os.open(directory / account(number), os.O_RDWR | os.O_CREAT)
+    descriptor = os.open(directory / f"account-{number}", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         last = int(os.pread(descriptor, 100, 0) or b"0")
         if token <= last:
-            raise Overlap(f"{account(number)}: token {token} after {last}")
+            raise Overlap(f"account {number}: token {token} after {last}")
         os.pwrite(descriptor, str(token).encode(), 0)
         yield
     except BlockingIOError:
-        raise Overlap(f"{account(number)} is held by another") from None
+        raise Overlap(f"account {number} is held by another") from None
     finally:
         os.close(descriptor)
 
 
 async def same_requests(store: AwaitedStore, process: int) -> list[Any]:
-    """What became of requests that every process sends, and of one of its own an account."""
+    """What became of requests that every process sends, and of one of its own for each account."""
     asked = [
         request(f"{owner}-{number}", number, process)
         for number in range(1, ACCOUNTS + 1)
@@ -83,40 +75,37 @@ async def same_requests(store: AwaitedStore, process: int) -> list[Any]:
     ]
 
 
-async def take_turns(store: AwaitedStore, process: int, directory: Path) -> int:
-    """Takes accounts and gives them back, many times; how often it did.
+async def take_and_give_back(store: AwaitedStore, process: int, directory: Path) -> int:
+    """Takes accounts and gives them back; how often it did.
 
     Raises:
         Overlap: an account was another's.
     """
     chance = random.Random(process)
-    turns = 0
+    taken = 0
 
     async def one(task: int) -> None:
-        nonlocal turns
+        nonlocal taken
         for turn in range(_ROUNDS):
             number = chance.randint(1, ACCOUNTS)
             asked = request(f"turn-{process}-{task}-{turn}", number, process)
-            begun = await store.begin(asked, accept_all)
-            if begun.claim is None:
+            claim = (await store.begin(asked, accept_all)).claim
+            if claim is None:
                 continue
-            claim = begun.claim
             with held(directory, number, claim.fencing_token):
                 await asyncio.sleep(0)
             state = chance.choice([ClaimState.COMPLETED, ClaimState.CANCELLED])
-            ended = await store.end(claim.claim_id, claim.fencing_token, state, "")
-            assert ended.applied
-            turns += 1
+            assert (await store.end(claim.claim_id, claim.fencing_token, state)).applied
+            taken += 1
 
     async with asyncio.TaskGroup() as tasks:
         for task in range(_TASKS):
             tasks.create_task(one(task))
-    return turns
+    return taken
 
 
 async def hang(store: AwaitedStore) -> str:
-    """Begins a claim, and does nothing more once it has the account, until it is told to go on."""
-
+    """Begins a claim, and stops while it holds the account until it is told to go on."""
     asked = 0
 
     def stop(state: StoredState) -> Decision:
@@ -124,7 +113,7 @@ async def hang(store: AwaitedStore) -> str:
         asked += 1
         if asked == 1:
             tell("holding")
-            listen()
+            sys.stdin.readline()
         return accept_all(state)
 
     try:
@@ -138,28 +127,21 @@ def tell(what: Any) -> None:
     print(json.dumps(what), flush=True)  # noqa: T201 - it is what the parent reads
 
 
-def listen() -> None:
-    sys.stdin.readline()
-
-
 async def main(location: str, process: int, directory: Path) -> None:
-    """Does what it is told to, line by line, and tells what it saw."""
+    """Does what it is told, line by line, and tells what it saw."""
     timeout_s = 2 if process == 0 else 20
-    store = AwaitedStore(open_store(parse_location(location), timeout_s=timeout_s, connections=4))
-    try:
-        await store.put(
-            [snapshot(each, account_id=account(each)) for each in range(1, ACCOUNTS + 1)]
-        )
+    async with AwaitedStore(
+        open_store(parse_location(location), timeout_s=timeout_s, connections=4)
+    ) as store:
+        await store.put([of_account(each) for each in range(1, ACCOUNTS + 1)])
         tell("ready")
         while what := (await asyncio.to_thread(sys.stdin.readline)).strip():
             if what == "same":
                 tell(await same_requests(store, process))
-            elif what == "turns":
-                tell(await take_turns(store, process, directory))
+            elif what == "take":
+                tell(await take_and_give_back(store, process, directory))
             elif what == "hang":
                 tell(await hang(store))
-    finally:
-        await store.aclose()
 
 
 if __name__ == "__main__":

@@ -11,20 +11,10 @@ from hypothesis import strategies as st
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import StateQuery
 from tests.clocks import Clock
-from tests.store.awaited import AwaitedStore
-from tests.store.claiming import begin, begin_request
-from tests.store.moving import (
-    account,
-    claimed,
-    everything,
-    in_postgres,
-    in_sqlite,
-    moved,
-    set_up,
-)
+from tests.store.builders import begin, begin_request, of_account, snapshot
+from tests.store.moving import everything, moved, moving_claim
 from tests.store.postgres.databases import Databases
-from tests.store.server_clock import ServerClock
-from tests.store.snapshots import snapshot
+from tests.store.stores import AwaitedStore, ServerClock, postgres_store, set_up, sqlite_store
 from tests.unit.seeded import seeded
 
 # A step of a history: what is done, on which of the accounts, or by how many seconds.
@@ -50,18 +40,18 @@ def test_any_history_is_moved_as_it_is(
 async def lived_and_moved(path: Path, dsn: str, steps: list[Any]) -> None:
     clock = Clock()
     await set_up(dsn)
-    async with in_sqlite(path, clock) as store:
+    async with sqlite_store(path, clock) as store:
         for place, (what, number) in enumerate(steps):
             await live(store, clock, what, number, place)
-    async with in_sqlite(path, clock) as store:
+    async with sqlite_store(path, clock) as store:
         before = await everything(store)
         tokens = [each.fencing_token for each in before["claims"]]
     with ServerClock(dsn) as server_clock:
         server_clock.set_wall((clock.wall_us() - server_clock.wall_us()) / 1_000_000)
         copied = await moved(path, dsn, clock)
-        async with in_postgres(dsn) as store:
+        async with postgres_store(dsn) as store:
             assert await everything(store) == before
-            new = await claimed(store, 10)
+            new = await moving_claim(store, 10)
     assert new.fencing_token == copied.next_token > max(tokens, default=0)
 
 
@@ -70,7 +60,7 @@ async def live(store: AwaitedStore, clock: Clock, what: str, number: int, place:
     state, *_ = await store.states([StateQuery(number, "nobody", f"account-{number}")])
     active = state.active_claim
     if what == "claim":
-        request = begin_request(f"drawn-{place}", account(number), lease_s=10 * number)
+        request = begin_request(f"drawn-{place}", of_account(number), lease_s=10 * number)
         await begin(store, request)
     elif what == "put":
         await store.put([snapshot(number, place + 2, account_id=f"account-{number}")])

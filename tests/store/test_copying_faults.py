@@ -15,9 +15,10 @@ from liquidation.store.sqlite.clock import HostClock
 from liquidation.store.sqlite.schema import NEWEST
 from liquidation.store.sqlite.source import InUseError, SourceError
 from tests.clocks import Clock
-from tests.store.moving import claimed, connected, contents, fill, in_sqlite, moved, trigger
+from tests.store.moving import contents, fill, moved, moving_claim, trigger
 from tests.store.postgres.proxy import Proxy
 from tests.store.postgres.server import at_port
+from tests.store.stores import connected, sqlite_store
 
 
 @pytest.fixture
@@ -30,12 +31,12 @@ USER = """
 import asyncio, sys
 from pathlib import Path
 from liquidation.store.sqlite.clock import HostClock
-from tests.store.awaited import awaited_sqlite
-from tests.store.claiming import begin, begin_request
-from tests.store.snapshots import snapshot
+from tests.store.stores import sqlite_store
+from tests.store.builders import begin, begin_request
+from tests.store.builders import snapshot
 
 async def use(path):
-    store = awaited_sqlite(path, HostClock())
+    store = sqlite_store(path, HostClock())
     await begin(store, begin_request("request-1", snapshot(1), lease_s=300))
     print("claimed", flush=True)
     await asyncio.Event().wait()
@@ -81,7 +82,7 @@ async def test_nobody_can_open_the_file_meanwhile(path: Path, target: str) -> No
                     self.problem = str(error)
             return super().lease_us()
 
-    async with in_sqlite(path, Clock()):
+    async with sqlite_store(path, Clock()):
         pass
     intruder = Intruder()
 
@@ -93,7 +94,7 @@ async def test_nobody_can_open_the_file_meanwhile(path: Path, target: str) -> No
 async def test_a_target_that_is_not_empty_is_left_as_it_is(
     path: Path, target: str, clock: Clock
 ) -> None:
-    async with in_sqlite(path, clock) as store:
+    async with sqlite_store(path, clock) as store:
         await fill(store, clock)
     await moved(path, target, clock)
     held = await contents(target)
@@ -107,7 +108,7 @@ async def test_a_target_that_is_not_empty_is_left_as_it_is(
 async def test_a_target_without_tables_is_refused(
     path: Path, postgres_database: str, clock: Clock
 ) -> None:
-    async with in_sqlite(path, clock):
+    async with sqlite_store(path, clock):
         pass
 
     with pytest.raises(CopyError, match=r"schema version 0.*liquidation db migrate"):
@@ -176,7 +177,7 @@ async def test_what_does_not_arrive_as_it_was_is_noticed_and_nothing_stays(
     path: Path, target: str, clock: Clock, fault: str
 ) -> None:
     table, does, problem = BROKEN[fault]
-    async with in_sqlite(path, clock) as store:
+    async with sqlite_store(path, clock) as store:
         await fill(store, clock)
     await trigger(target, f"BEFORE INSERT ON {table}", does)
     empty = await contents(target)
@@ -190,7 +191,7 @@ async def test_what_does_not_arrive_as_it_was_is_noticed_and_nothing_stays(
 async def test_a_copy_that_fails_leaves_the_target_as_it_was(
     path: Path, target: str, clock: Clock
 ) -> None:
-    async with in_sqlite(path, clock) as store:
+    async with sqlite_store(path, clock) as store:
         await fill(store, clock)
     await trigger(target, "BEFORE INSERT ON claim_event", "RAISE 'no room'")
     empty = await contents(target)
@@ -204,7 +205,7 @@ async def test_a_copy_that_fails_leaves_the_target_as_it_was(
 async def test_a_commit_without_an_answer_is_told_as_in_doubt(
     path: Path, target: str, clock: Clock
 ) -> None:
-    async with in_sqlite(path, clock) as store:
+    async with sqlite_store(path, clock) as store:
         await fill(store, clock)
     port = psycopg.conninfo.conninfo_to_dict(target)["port"]
     async with (
@@ -224,7 +225,7 @@ async def test_a_commit_without_an_answer_is_told_as_in_doubt(
 async def test_a_connection_that_breaks_before_the_commit_leaves_nothing_in_doubt(
     path: Path, target: str, clock: Clock
 ) -> None:
-    async with in_sqlite(path, clock) as store:
+    async with sqlite_store(path, clock) as store:
         await fill(store, clock)
     does = "PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW"
     await trigger(target, "BEFORE INSERT ON claim", does)
@@ -238,8 +239,8 @@ async def test_a_connection_that_breaks_before_the_commit_leaves_nothing_in_doub
 
 
 async def test_what_the_server_warns_of_is_told(path: Path, target: str, clock: Clock) -> None:
-    async with in_sqlite(path, clock) as store:
-        await claimed(store, 1)
+    async with sqlite_store(path, clock) as store:
+        await moving_claim(store, 1)
     await trigger(target, "BEFORE INSERT ON claim", "RAISE WARNING 'be careful'; RETURN NEW")
 
     assert (await moved(path, target, clock)).warnings == ["be careful"]

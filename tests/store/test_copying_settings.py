@@ -7,7 +7,8 @@ import pytest
 
 from liquidation.store.copying import CopyError, copy
 from tests.clocks import Clock
-from tests.store.moving import connected, fill, in_sqlite, moved, trigger
+from tests.store.moving import fill, moved, trigger
+from tests.store.stores import connected, sqlite_store
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ async def test_what_is_set_for_the_move_holds_for_the_move_alone(
         SELECT current_setting('lock_timeout'), current_setting('DateStyle'),
                current_setting('synchronous_commit'), current_setting('statement_timeout')
     """
-    async with in_sqlite(path, clock) as store:
+    async with sqlite_store(path, clock) as store:
         await fill(store, clock)
     async with connected(target) as connection:
         await connection.execute("SET lock_timeout = '7s'")
@@ -40,7 +41,7 @@ async def test_what_is_set_for_the_move_holds_for_the_move_alone(
 async def test_others_who_hold_a_table_are_waited_for_five_seconds(
     path: Path, target: str, clock: Clock
 ) -> None:
-    async with in_sqlite(path, clock) as store:
+    async with sqlite_store(path, clock) as store:
         await fill(store, clock)
     says = "RAISE 'it is %', current_setting('lock_timeout')"
     await trigger(target, "BEFORE INSERT ON claim", says)
@@ -53,7 +54,7 @@ async def test_who_writes_to_the_target_is_not_waited_for_long(
     path: Path, target: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("liquidation.store.copying._PATIENCE", "20ms")
-    async with in_sqlite(path, clock):
+    async with sqlite_store(path, clock):
         pass
     async with connected(target) as other, other.transaction():
         await other.execute("INSERT INTO account (account_id) VALUES ('account-1')")
@@ -65,7 +66,7 @@ async def test_who_writes_to_the_target_is_not_waited_for_long(
 async def test_what_the_role_is_set_to_does_not_end_it(
     path: Path, target: str, clock: Clock
 ) -> None:
-    async with in_sqlite(path, clock) as store:
+    async with sqlite_store(path, clock) as store:
         await fill(store, clock)
     await trigger(target, "BEFORE INSERT ON claim", "PERFORM pg_sleep(0.01); RETURN NEW")
     async with connected(target) as connection:
@@ -84,7 +85,7 @@ async def test_what_the_role_is_set_to_does_not_end_it(
 async def test_the_commit_is_as_durable_as_those_of_the_service(
     path: Path, target: str, clock: Clock, theirs: str, ours: str
 ) -> None:
-    async with in_sqlite(path, clock) as store:
+    async with sqlite_store(path, clock) as store:
         await fill(store, clock)
     await trigger(
         target, "BEFORE INSERT ON claim", "RAISE 'it is %', current_setting('synchronous_commit')"

@@ -13,10 +13,8 @@ from liquidation.store.locations import PostgresDatabase, SqliteFile
 from liquidation.store.opening import DriverMissingError, open_store
 from liquidation.store.postgres.store import PostgresStore
 from liquidation.store.sqlite.store import SqliteStore
-from tests.store.awaited import AwaitedStore
-from tests.store.claiming import begin
-from tests.store.opened import once_it_answers
-from tests.store.snapshots import snapshot
+from tests.store.builders import begin, snapshot
+from tests.store.stores import AwaitedStore, once_it_answers
 
 NOWHERE = PostgresDatabase("postgresql://u:S3cret@127.0.0.1:1/liquidation")
 

@@ -1,49 +1,63 @@
-"""A COMMIT whose outcome is not known: the right answer, once it is, or none at all."""
+"""What failed or was not answered on PostgreSQL: the right answer once it is known, or none."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from liquidation.rules.model import ClaimState
-from liquidation.store.base import BeginResult, StoreUnavailableError
-from tests.store.awaited import AwaitedStore
-from tests.store.claiming import LEASE_S, accept, begin, begin_request, granted, refuse
-from tests.store.opened import once_it_answers, opened, proxied, rows
+from liquidation.store.base import BeginResult, StateQuery, StoreError, StoreUnavailableError
+from tests.store.builders import (
+    accept,
+    accept_all,
+    begin,
+    begin_request,
+    claimed,
+    granted,
+    of_account,
+    refuse,
+    snapshot,
+)
 from tests.store.postgres.proxy import Proxy
-from tests.store.snapshots import snapshot
+from tests.store.stores import (
+    NOWHERE,
+    AwaitedStore,
+    busy,
+    once_it_answers,
+    postgres_store,
+    proxied,
+    rows,
+    together,
+)
 
-# What stands in the message that carries it. On a connection that has seen it more than once before
-# it goes by another name; with what is stored of a claim it goes together.
+# What is in the packet that is sent with it. A prepared COMMIT has another name; what is stored of
+# a claim goes in the same packet.
 COMMIT = b"COMMIT\x00"
 CHANGE = b'"lease_us":'
 # What the server says when it waits for the next statement of a transaction.
 IN_TRANSACTION = b"Z\x00\x00\x00\x05T"
 
 
-@pytest.fixture
-async def direct(postgres_database: str) -> AsyncIterator[AwaitedStore]:
-    """A store whose network is well; it knows the liquidations 1 to 3 of accounts of their own."""
-    async with opened(postgres_database) as store:
-        await store.put([snapshot(each, account_id=f"account-{each}") for each in (1, 2, 3)])
-        yield store
+async def trigger(dsn: str, body: str, table: str = "claim") -> None:
+    """Lets the server do something of its own after each row of a table is written."""
+    await rows(
+        dsn,
+        "CREATE FUNCTION testing.own() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN {body}; RETURN NULL; END $$",
+    )
+    await rows(
+        dsn,
+        f"CREATE TRIGGER own AFTER INSERT OR UPDATE ON {table}"
+        " FOR EACH ROW EXECUTE FUNCTION testing.own()",
+    )
 
 
 @pytest.fixture
-async def way(postgres_database: str) -> AsyncIterator[tuple[Proxy, str]]:
-    async with proxied(postgres_database) as way:
+async def way(database: str) -> AsyncIterator[tuple[Proxy, str]]:
+    async with proxied(database) as way:
         yield way
-
-
-@pytest.fixture
-async def store(way: tuple[Proxy, str], direct: AwaitedStore) -> AsyncIterator[AwaitedStore]:
-    """A store on the same database behind the proxy, which is connected."""
-    assert direct is not None
-    # Over one connection: no other one is made at a time of its own.
-    async with opened(way[1], connections=1) as store:
-        await store.probe()
-        yield store
 
 
 @pytest.fixture
@@ -51,12 +65,25 @@ def proxy(way: tuple[Proxy, str]) -> Proxy:
     return way[0]
 
 
+@pytest.fixture
+async def store(way: tuple[Proxy, str], direct: AwaitedStore) -> AsyncIterator[AwaitedStore]:
+    """A store behind the proxy, on the database of `direct`, which is connected."""
+    assert direct is not None
+    # Over one connection: no other one is made at a time of its own.
+    async with postgres_store(way[1], connections=1) as store:
+        await once_it_answers(store.probe)
+        yield store
+
+
+# The answer to a COMMIT is lost.
+
+
 async def test_a_claim_that_was_committed_is_told_as_the_one_that_was_granted(
-    store: AwaitedStore, proxy: Proxy, direct: AwaitedStore, postgres_database: str
+    store: AwaitedStore, proxy: Proxy, direct: AwaitedStore, database: str
 ) -> None:
-    old = granted(await begin(direct, begin_request(liquidation_id=1)))
-    await rows(postgres_database, "UPDATE claim SET expire_time = clock_timestamp()")
-    request = begin_request("r-1", snapshot(9, account_id="account-1"))
+    old = await claimed(direct, 1)
+    await rows(database, "UPDATE claim SET expire_time = clock_timestamp()")
+    request = begin_request("r-1", snapshot(9))
     lost = proxy.lose_answer_to(CHANGE)
 
     begun = await begin(store, request)
@@ -64,122 +91,90 @@ async def test_a_claim_that_was_committed_is_told_as_the_one_that_was_granted(
     assert lost.is_set()
     claim = granted(begun)
     assert (claim.claim_id, begun.decision_id) == (request.claim_id, request.decision_id)
-    assert not begun.known
-    assert begun.state is not None
+    assert (begun.known, [each.claim_id for each in begun.expired]) == (False, [old.claim_id])
     assert begun.put is not None
     assert (begun.put.opened, begun.put.applied) == (True, True)
-    assert [each.claim_id for each in begun.expired] == [old.claim_id]
     assert await direct.claim(request_id="r-1") == claim
-    changes = await direct.history(claim.claim_id)
-    assert [each.change for each in changes] == ["begin"]
+    assert [each.change for each in await direct.history(claim.claim_id)] == ["begin"]
     again = await begin(direct, replace(begin_request("r-1"), terms=request.terms))
-    assert again.known
-    assert (again.claim, again.decision_id) == (claim, begun.decision_id)
-    assert again.decision.total_notional == begun.decision.total_notional
+    assert (again.known, again.claim, again.decision_id) == (True, claim, begun.decision_id)
 
 
 async def test_of_a_group_each_is_told_what_became_of_it(
     store: AwaitedStore, proxy: Proxy, direct: AwaitedStore
 ) -> None:
-    lost = proxy.lose_answer_to(CHANGE)
     requests = [
         begin_request("granted", liquidation_id=1),
         begin_request("granted", liquidation_id=1),
         begin_request("taken", liquidation_id=1),
         begin_request("refused", liquidation_id=2),
-        begin_request("unknown", liquidation_id=99),
-        begin_request("brings", snapshot(7, account_id="account-7")),
+        begin_request("brings", of_account(7)),
     ]
-    # Those that come while both lanes are busy go together.
-    first = [begin_request(liquidation_id=each) for each in (2, 3)]
+    lost = proxy.lose_answer_to(CHANGE)
 
-    outcomes = await asyncio.gather(
-        *(store.begin(each, refuse) for each in first),
-        *(
-            store.begin(each, refuse if each.request_id == "refused" else accept)
-            for each in requests
-        ),
+    outcomes = await together(
+        store,
+        *(begin(store, each, refuse if each is requests[3] else accept) for each in requests),
     )
 
     assert lost.is_set()
-    by_id: dict[str, list[BeginResult]] = {}
-    for request, begun in zip(requests, outcomes[2:], strict=True):
-        by_id.setdefault(request.request_id, []).append(begun)
-    one, other = by_id["granted"]
+    one, other, taken, refused, brings = [
+        each for each in outcomes if isinstance(each, BeginResult)
+    ]
     assert granted(one).claim_id == granted(other).claim_id
     assert sorted([one.known, other.known]) == [False, True]
-    for name in ("taken", "refused", "unknown"):
-        assert by_id[name][0].claim is None
-        assert not by_id[name][0].known
-    (brings,) = by_id["brings"]
-    assert granted(brings).request_id == "brings"
-    assert not brings.known
+    assert [(each.claim, each.known) for each in (taken, refused)] == [(None, False)] * 2
     assert brings.put is not None
-    assert brings.put.opened
-    for name in ("granted", "brings"):
-        assert await direct.claim(request_id=name) == by_id[name][0].claim
+    assert (granted(brings).request_id, brings.known, brings.put.opened) == ("brings", False, True)
+    assert await direct.claim(request_id="granted") == one.claim
+    assert await direct.claim(request_id="brings") == brings.claim
 
 
-async def test_a_renewal_counts_from_when_it_was_told(
-    store: AwaitedStore, proxy: Proxy, direct: AwaitedStore
+@pytest.mark.parametrize("kind", ["renew", "complete", "cancel"])
+async def test_a_change_that_was_committed_is_told_as_it_stands(
+    store: AwaitedStore, proxy: Proxy, direct: AwaitedStore, kind: str
 ) -> None:
-    claim = granted(await begin(store))
+    claim = await claimed(store)
     lost = proxy.lose_answer_to(CHANGE)
 
-    renewed = await store.renew(claim.claim_id, claim.fencing_token, 77_000_000)
+    if kind == "renew":
+        changed = await store.renew(claim.claim_id, claim.fencing_token, 77_000_000)
+        assert changed.applied
+        state = ClaimState.ACTIVE
+    else:
+        state = ClaimState.COMPLETED if kind == "complete" else ClaimState.CANCELLED
+        changed = await store.end(claim.claim_id, claim.fencing_token, state, "why")
 
     assert lost.is_set()
-    assert renewed.applied
-    assert renewed.claim == await direct.claim(claim_id=claim.claim_id)
-    assert renewed.claim is not None
-    assert renewed.claim.expire_us > claim.expire_us
+    assert changed.claim is not None
+    assert (changed.claim.state, changed.claim.expire_us > claim.expire_us) == (
+        state,
+        kind == "renew",
+    )
+    assert changed.claim == await direct.claim(claim_id=claim.claim_id)
 
 
-@pytest.mark.parametrize("state", [ClaimState.COMPLETED, ClaimState.CANCELLED])
-async def test_an_end_that_was_committed_is_told_as_an_end(
-    store: AwaitedStore, proxy: Proxy, direct: AwaitedStore, state: ClaimState
-) -> None:
-    claim = granted(await begin(store))
-    lost = proxy.lose_answer_to(CHANGE)
-
-    ended = await store.end(claim.claim_id, claim.fencing_token, state, "why")
-
-    assert lost.is_set()
-    assert ended.claim is not None
-    assert (ended.claim.state, ended.claim.end_reason) == (state, "why")
-    assert ended.claim == await direct.claim(claim_id=claim.claim_id)
-    begun, _ = await direct.history(claim.claim_id)
-    assert begun.change == "begin"
-
-
-async def test_a_put_is_not_answered_and_put_again_it_is_known(
+async def test_a_put_or_a_close_is_not_answered_and_is_found_done(
     store: AwaitedStore, proxy: Proxy
 ) -> None:
     proxy.lose_answer_to(COMMIT)
-
-    with pytest.raises(StoreUnavailableError, match="may have been committed"):
+    with pytest.raises(StoreUnavailableError, match=r"; it may have been committed$"):
         await store.put([snapshot(8)])
-
     (again,) = await store.put([snapshot(8)])
     assert (again.applied, again.opened, again.liquidation) == (False, False, snapshot(8))
 
-
-async def test_a_close_is_not_answered_and_closed_it_is(store: AwaitedStore, proxy: Proxy) -> None:
     proxy.lose_answer_to(COMMIT)
-
-    with pytest.raises(StoreUnavailableError, match="may have been committed"):
+    with pytest.raises(StoreUnavailableError, match=r"; it may have been committed$"):
         await store.close_liquidation(1)
-
     assert await store.close_liquidation(1) is None
-    assert await store.get(1) is None
 
 
-async def test_where_the_outcome_stays_unknown_there_is_no_answer_and_the_claim_is_kept(
+async def test_if_the_outcome_stays_unknown_there_is_no_answer_and_the_claim_is_kept(
     way: tuple[Proxy, str], direct: AwaitedStore
 ) -> None:
     proxy, url = way
-    async with opened(url, timeout_s=1.0, connections=1) as store:
-        await store.probe()
+    async with postgres_store(url, timeout_s=0.5, connections=1) as store:
+        await once_it_answers(store.probe)
         lost = proxy.lose_answer_to(CHANGE)
         request = begin_request("r-1")
         beginning = asyncio.create_task(begin(store, request))
@@ -196,74 +191,235 @@ async def test_where_the_outcome_stays_unknown_there_is_no_answer_and_the_claim_
     assert granted(again) == await direct.claim(request_id="r-1")
 
 
-async def test_before_the_commit_is_sent_nothing_is_in_doubt_and_all_is_tried_again(
+async def test_before_a_commit_is_sent_nothing_is_in_doubt_and_all_is_tried_again(
     store: AwaitedStore, proxy: Proxy
 ) -> None:
     lost = proxy.lose_answer_to(b"FOR UPDATE", answer=IN_TRANSACTION)
     (put,) = await store.put([snapshot(8)])
-    assert lost.is_set()
-    assert (put.applied, put.opened) == (True, True)
+    assert (lost.is_set(), put.applied, put.opened) == (True, True, True)
 
     lost = proxy.lose_answer_to(b"FOR UPDATE", answer=IN_TRANSACTION)
-    closed = await store.close_liquidation(8)
+    assert await store.close_liquidation(8) == snapshot(8)
     assert lost.is_set()
-    assert closed == snapshot(8)
 
 
-async def test_a_warning_that_is_not_about_the_commit_is_no_reason_to_doubt_it(
-    direct: AwaitedStore, postgres_database: str
-) -> None:
-    await rows(postgres_database, WARN)
-    await rows(
-        postgres_database,
-        "CREATE TRIGGER warn AFTER INSERT OR UPDATE ON claim FOR EACH ROW EXECUTE FUNCTION warn()",
+# What the server refuses.
+
+
+async def fail(dsn: str, table: str, code: str, times: int) -> None:
+    """The next `times` changes of a row fail with an error; a sequence counts them for good."""
+    await rows(dsn, "CREATE SEQUENCE testing.failures")
+    await trigger(
+        dsn,
+        f"IF nextval('testing.failures') <= {times} THEN"
+        f" RAISE EXCEPTION 'again' USING ERRCODE = '{code}', DETAIL = 'S3cret'; END IF",
+        table,
     )
 
-    claim = granted(await begin(direct))
-    ended = await direct.end(claim.claim_id, claim.fencing_token, ClaimState.COMPLETED, "")
 
-    assert ended.applied
+@pytest.mark.parametrize("code", ["40001", "40P01"], ids=["serialization", "deadlock"])
+@pytest.mark.parametrize("kind", ["begin", "put", "close", "renew", "end", "expire"])
+async def test_what_the_server_asks_to_try_again_is_done_once(
+    direct: AwaitedStore, database: str, code: str, kind: str
+) -> None:
+    claim = await claimed(direct, 1)
+    key = claim.claim_id, claim.fencing_token
+    if kind == "expire":
+        await rows(database, "UPDATE claim SET expire_time = now()")
+    await fail(database, "liquidation" if kind in ("put", "close") else "claim", code, times=2)
+
+    async def write() -> object:
+        match kind:
+            case "begin":
+                outcomes = await asyncio.gather(
+                    *(
+                        begin(direct, begin_request(liquidation_id=each % 4 + 2))
+                        for each in range(8)
+                    )
+                )
+                return sorted(each.claim.account_id for each in outcomes if each.claim)
+            case "put":
+                return [(each.applied, each.opened) for each in await direct.put([snapshot(7)])]
+            case "close":
+                return await direct.close_liquidation(2)
+            case "renew":
+                return (await direct.renew(*key, 60_000_000)).applied
+            case "end":
+                return (await direct.end(*key, ClaimState.COMPLETED)).applied
+            case _:
+                return [each.claim_id for each in await direct.expire()]
+
+    assert (
+        await write()
+        == {
+            "begin": [f"account-{each}" for each in (2, 3, 4, 5)],
+            "put": [(True, True)],
+            "close": of_account(2),
+            "renew": True,
+            "end": True,
+            "expire": [claim.claim_id],
+        }[kind]
+    )
+    changes = [each.change for each in await direct.history(claim.claim_id)]
+    done = {"renew": ["renew"], "end": ["complete"], "expire": ["expire"]}
+    assert changes == ["begin", *done.get(kind, [])]
+    ((claims,),) = await rows(database, "SELECT count(*) FROM claim")
+    assert claims == (5 if kind == "begin" else 1)
+
+
+@pytest.mark.parametrize("code", ["40001", "22012"], ids=["to be tried again", "for good"])
+async def test_what_the_server_refuses_is_told_without_details_and_has_not_happened(
+    direct: AwaitedStore, database: str, code: str
+) -> None:
+    """The details of an error hold values."""
+    await fail(database, "claim", code, times=1_000_000)
+
+    async with postgres_store(database, timeout_s=0.5) as store:
+        with pytest.raises(StoreUnavailableError) as refused:
+            await begin(store, begin_request("r-1", of_account(1, 2)))
+        assert "S3cret" not in str(refused.value)
+        assert code == "40001" or str(refused.value) == "again (22012)"
+
+    assert await direct.claim(request_id="r-1") is None
+    assert await direct.get(1) == of_account(1)
+    ((tries,),) = await rows(database, "SELECT last_value FROM testing.failures")
+    assert (tries > 1) is (code == "40001")
+
+
+async def test_a_warning_of_a_trigger_is_no_reason_to_doubt_a_commit(
+    direct: AwaitedStore, database: str
+) -> None:
+    await trigger(database, "RAISE WARNING 'a claim changes'")
+
+    claim = await claimed(direct)
+
+    assert (await direct.end(claim.claim_id, None, ClaimState.COMPLETED)).applied
 
 
 @pytest.mark.parametrize("default", ["off", "local", "remote_write", "on", "remote_apply"])
-async def test_whatever_the_database_says_commits_wait_for_the_disk_and_the_standby(
-    postgres_database: str, default: str
+async def test_whatever_the_database_says_a_transaction_is_durable_and_bounded(
+    direct: AwaitedStore, database: str, default: str
 ) -> None:
-    async with opened(postgres_database) as store:
-        await store.put([snapshot(1)])
-    await rows(postgres_database, "CREATE TABLE seen (setting text)")
-    await rows(postgres_database, NOTE)
-    await rows(
-        postgres_database,
-        "CREATE TRIGGER note AFTER INSERT OR UPDATE ON claim FOR EACH ROW EXECUTE FUNCTION note()",
+    names = (
+        "synchronous_commit",
+        "statement_timeout",
+        "lock_timeout",
+        "idle_in_transaction_session_timeout",
+        "enable_seqscan",
     )
-    await rows(postgres_database, SET_DEFAULT.format(default=default))
+    current = ", ".join(f"current_setting('{name}')" for name in names)
+    await rows(database, "CREATE TABLE testing.seen (settings text[])")
+    await trigger(database, f"INSERT INTO testing.seen VALUES (ARRAY[{current}])")
+    await rows(
+        database,
+        f"""
+        DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = {default}',
+                                   current_database()); END $$
+        """,
+    )
 
-    async with opened(postgres_database) as store:
-        claim = granted(await begin(store, begin_request(lease_s=LEASE_S)))
-        await store.end(claim.claim_id, claim.fencing_token, ClaimState.COMPLETED, "")
+    async with postgres_store(database, timeout_s=10) as store:
+        claim = await claimed(store)
+        await store.end(claim.claim_id, claim.fencing_token, ClaimState.COMPLETED)
 
     kept = "remote_apply" if default == "remote_apply" else "on"
-    seen = await rows(postgres_database, "SELECT * FROM seen")
-    assert seen == [(kept,), (kept,)]
+    # A client that hangs loses its locks before those who wait for them give up.
+    bounds = [kept, "9500ms", "1900ms", "3800ms", "off"]
+    assert await rows(database, "SELECT * FROM testing.seen") == [(bounds,), (bounds,)]
+    assert direct is not None
 
 
-WARN = """
-    CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        RAISE WARNING 'a claim changes';
-        RETURN NULL;
-    END $$
-"""
-NOTE = """
-    CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-        INSERT INTO public.seen VALUES (current_setting('synchronous_commit'));
-        RETURN NULL;
-    END $$
-"""
-SET_DEFAULT = """
-    DO $$ BEGIN
-        EXECUTE format('ALTER DATABASE %I SET synchronous_commit = {default}', current_database());
-    END $$
-"""
+# A server that does not answer.
+
+
+async def test_every_call_ends_in_its_time_if_the_server_does_not_answer(
+    way: tuple[Proxy, str], direct: AwaitedStore
+) -> None:
+    claim = await claimed(direct)
+    key = claim.claim_id, claim.fencing_token
+    proxy, url = way
+    async with postgres_store(url, timeout_s=0.4) as store:
+        await once_it_answers(store.probe)
+        proxy.drop()
+        calls: list[Awaitable[Any]] = [
+            store.states([StateQuery(1, "nobody")]),
+            store.put([of_account(2, 2)]),
+            store.get(1),
+            store.page("", 0, 1),
+            store.close_liquidation(3),
+            begin(store, begin_request(liquidation_id=4), accept_all),
+            store.renew(*key, 60_000_000),
+            store.end(*key, ClaimState.COMPLETED),
+            store.claim(claim_id="none"),
+            store.claims(),
+            store.count_active(),
+            store.expire(),
+            store.purge(),
+            store.probe(),
+        ]
+        async with asyncio.timeout(20):
+            for told in await asyncio.gather(*calls, return_exceptions=True):
+                assert isinstance(told, StoreUnavailableError)
+        proxy.heal()
+        await once_it_answers(store.probe)
+
+
+async def test_why_there_is_no_connection_is_told(way: tuple[Proxy, str]) -> None:
+    async with postgres_store(NOWHERE, timeout_s=0.2) as store:
+        assert store.store.states([StateQuery(1, "nobody")]) is None
+        with pytest.raises(StoreUnavailableError) as refused:
+            await store.probe()
+    assert str(refused.value) == (
+        "no connection within 0.19 s: connection failed: connection to server at"
+        ' "127.0.0.1", port 1 failed: Connection refused'
+    )
+
+    proxy, url = way
+    proxy.drop()
+    async with postgres_store(url, timeout_s=0.2) as store:
+        with pytest.raises(StoreUnavailableError, match=r"s: it has not answered yet$"):
+            await store.probe()
+
+    with pytest.raises(StoreError, match=r"^the URL of the PostgreSQL [a-z ]+$"):
+        postgres_store("postgresql://u:S3cret@[nowhere")
+
+
+# What goes together.
+
+
+async def test_writes_that_come_together_share_commits_of_a_bounded_size(
+    direct: AwaitedStore, database: str
+) -> None:
+    commits: list[tuple[int, float]] = []
+    async with postgres_store(
+        database, timeout_s=20, committed=lambda *told: commits.append(told)
+    ) as store:
+        await once_it_answers(store.probe)
+        await together(store, *(store.put([of_account(each)]) for each in range(10, 310)))
+        assert sorted(size for size, _ in commits) == [44, 128, 128]
+        assert all(took_s >= 0 for _, took_s in commits)
+        commits.clear()
+        outcomes = await together(
+            store, *(begin(store, begin_request(liquidation_id=each)) for each in (1, 2, 3))
+        )
+        claims = [granted(each) for each in outcomes if isinstance(each, BeginResult)]
+        await together(
+            store, *(store.end(each.claim_id, None, ClaimState.CANCELLED) for each in claims)
+        )
+        await store.expire()
+
+    assert [size for size, _ in commits] == [3, 3, 1]
+    assert direct is not None
+
+
+async def test_closing_answers_what_was_asked_before(direct: AwaitedStore, database: str) -> None:
+    store = postgres_store(database, timeout_s=20)
+    await once_it_answers(store.probe)
+    async with busy(store):
+        calls = [asyncio.create_task(store.put([of_account(each)])) for each in range(6, 14)]
+        await asyncio.sleep(0)  # each asks now
+        closing = asyncio.create_task(store.aclose())
+    await closing
+
+    assert all(put.opened for (put,) in await asyncio.gather(*calls))
+    assert direct is not None

@@ -6,9 +6,8 @@ import psycopg
 
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import StateQuery
-from tests.store.awaited import AwaitedStore, awaited_postgres
-from tests.store.claiming import accept, begin_request
-from tests.store.snapshots import snapshot
+from tests.store.builders import accept, begin_request, snapshot
+from tests.store.stores import AwaitedStore, postgres_store
 
 # Rows of other accounts in each table, and claims that are carried out beside them.
 STORED = 5_000
@@ -62,7 +61,7 @@ async def _claims(store: AwaitedStore, numbers: range) -> None:
 async def test_a_claim_reads_few_rows_however_many_are_stored(postgres_database: str) -> None:
     """The statements are planned for good while next to nothing is stored."""
     # With one connection, so that all of them are planned there.
-    store = awaited_postgres(postgres_database, connections=1)
+    store = postgres_store(postgres_database, connections=1)
     try:
         await _claims(store, range(1, CLAIMS + 1))
         with psycopg.connect(postgres_database, autocommit=True) as connection:

@@ -12,11 +12,9 @@ import pytest
 
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import StoreUnavailableError
-from tests.store.awaited import AwaitedStore
-from tests.store.claiming import accept_all, begin, begin_request, granted
-from tests.store.opened import on_its_loop, once_it_answers, opened, rows
+from tests.store.builders import accept_all, begin, begin_request, granted, snapshot
 from tests.store.postgres.pgbouncer import SERVER_CONNECTIONS, PgBouncer
-from tests.store.snapshots import snapshot
+from tests.store.stores import AwaitedStore, once_it_answers, postgres_store, rows
 
 STORES = 3
 ACCOUNTS = 16
@@ -32,7 +30,7 @@ def dsn(pooler: PgBouncer, postgres_database: str) -> str:
 async def stores(dsn: str) -> AsyncIterator[list[AwaitedStore]]:
     """Several stores with more connections to the pooler than that has to the server."""
     async with AsyncExitStack() as stack:
-        stores = [await stack.enter_async_context(opened(dsn)) for _ in range(STORES)]
+        stores = [await stack.enter_async_context(postgres_store(dsn)) for _ in range(STORES)]
         await stores[0].put(
             [snapshot(each, account_id=f"account-{each}") for each in range(1, ACCOUNTS + 1)]
         )
@@ -91,25 +89,11 @@ async def test_no_transaction_leaves_anything_behind_for_the_next_session(
             assert await left.fetchall() == []
 
 
-async def test_statements_are_prepared_where_the_server_itself_answers(
-    postgres_database: str,
-) -> None:
-    async with opened(postgres_database, connections=1) as store:
-        await store.put([snapshot(1)])
-        assert await store.get(1) == await store.get(1) == await store.get(1)
-        (connection,) = store.store._database._pool._pool
-        listing = connection.execute("SELECT statement FROM pg_prepared_statements")
-        cursor = await on_its_loop(store, listing)
-        prepared = [statement for (statement,) in await on_its_loop(store, cursor.fetchall())]
-
-    assert any("SELECT snapshot FROM liquidation" in each for each in prepared)
-
-
 async def test_a_pooler_that_holds_everybody_back_is_a_store_that_does_not_answer(
     pooler: PgBouncer, dsn: str, postgres_database: str
 ) -> None:
     name = psycopg.conninfo.conninfo_to_dict(postgres_database)["dbname"]
-    async with opened(dsn, timeout_s=1.0) as store:
+    async with postgres_store(dsn, timeout_s=1.0) as store:
         await store.put([snapshot(1)])
         with pooler.connect() as console:
             await asyncio.to_thread(console.execute, f"PAUSE {name}")

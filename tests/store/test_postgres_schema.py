@@ -12,11 +12,9 @@ from psycopg import sql
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import StoreUnavailableError
 from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, STEPS, Step, migrate
-from tests.store.awaited import AwaitedStore
-from tests.store.claiming import begin, begin_request, granted
-from tests.store.opened import once_it_answers, opened, rows, until_blocked
-from tests.store.postgres.server import HOST, PostgresServer, postgres
-from tests.store.snapshots import snapshot
+from tests.store.builders import begin, begin_request, granted, snapshot
+from tests.store.postgres.server import PostgresServer
+from tests.store.stores import AwaitedStore, once_it_answers, postgres_store, rows
 
 NEWER: Final = "INSERT INTO liquidation_schema (version, oldest_service) VALUES (%s, %s)"
 SERVICE: Final = "test_service"
@@ -30,7 +28,7 @@ async def test_several_that_find_it_empty_make_it_once(postgres_database: str) -
 
 
 async def _put_and_leave(dsn: str, number: int) -> None:
-    async with opened(dsn, timeout_s=10) as store:
+    async with postgres_store(dsn, timeout_s=10) as store:
         (put,) = await store.put([snapshot(number)])
         assert put.opened
 
@@ -54,7 +52,7 @@ async def migrated(dsn: str, steps: tuple[Step, ...] = STEPS) -> None:
 async def test_a_role_that_may_make_no_tables_says_what_to_do_and_works_once_it_is_done(
     postgres_database: str,
 ) -> None:
-    async with role(postgres_database) as url, opened(url, timeout_s=0.7) as store:
+    async with role(postgres_database) as url, postgres_store(url, timeout_s=0.7) as store:
         with pytest.raises(StoreUnavailableError, match="run `liquidation db migrate`"):
             await store.probe()
         with pytest.raises(StoreUnavailableError):
@@ -65,7 +63,7 @@ async def test_a_role_that_may_make_no_tables_says_what_to_do_and_works_once_it_
             await rows(postgres_database, f"GRANT {', '.join(privileges)} ON {table} TO {SERVICE}")
 
         await once_it_answers(store.probe)
-        async with opened(url) as patient:
+        async with postgres_store(url) as patient:
             claim = granted(await begin(patient, begin_request(snapshot=snapshot(1))))
             ended = await patient.end(claim.claim_id, None, ClaimState.COMPLETED, "")
             assert ended.applied
@@ -75,13 +73,13 @@ async def test_a_role_that_may_make_no_tables_says_what_to_do_and_works_once_it_
 
 
 async def test_a_newer_schema_that_older_services_can_use_is_used(postgres_database: str) -> None:
-    async with opened(postgres_database) as store:
+    async with postgres_store(postgres_database) as store:
         await store.put([snapshot(1)])
         await rows(postgres_database, NEWER, NEWEST + 1, NEWEST)
 
         await store.probe()
         assert granted(await begin(store))
-        async with opened(postgres_database) as another:
+        async with postgres_store(postgres_database) as another:
             assert await another.get(1) == snapshot(1)
     # It is left as it is.
     newest = await rows(postgres_database, "SELECT max(version) FROM liquidation_schema")
@@ -91,9 +89,9 @@ async def test_a_newer_schema_that_older_services_can_use_is_used(postgres_datab
 async def test_a_newer_schema_that_older_services_must_not_touch_stops_them_until_it_is_gone(
     postgres_database: str,
 ) -> None:
-    async with opened(postgres_database) as patient:
+    async with postgres_store(postgres_database) as patient:
         await patient.put([snapshot(1)])
-        async with opened(postgres_database, timeout_s=0.7) as store:
+        async with postgres_store(postgres_database, timeout_s=0.7) as store:
             await store.probe()
             await rows(postgres_database, NEWER, NEWEST + 1, NEWEST + 1)
 
@@ -148,7 +146,7 @@ async def test_the_next_step_is_made_while_this_version_serves_and_nothing_fails
         while min(counts) < rounds:
             await asyncio.sleep(0.005)
 
-    async with opened(postgres_database) as one, opened(postgres_database) as other:
+    async with postgres_store(postgres_database) as one, postgres_store(postgres_database) as other:
         async with asyncio.TaskGroup() as tasks:
             for place in range(len(counts)):
                 tasks.create_task(work((one, other)[place % 2], place))
@@ -165,7 +163,7 @@ async def test_the_next_step_is_made_while_this_version_serves_and_nothing_fails
 async def test_what_is_prepared_follows_tables_that_change_under_it(
     postgres_database: str,
 ) -> None:
-    async with opened(postgres_database, connections=1) as store:
+    async with postgres_store(postgres_database, connections=1) as store:
         for account in (1, 2, 3):
             request = begin_request(snapshot=snapshot(account, account_id=f"account-{account}"))
             claim = granted(await begin(store, request))
@@ -187,35 +185,8 @@ async def test_a_database_that_cannot_hold_every_text_is_refused(
             )
         )
     try:
-        async with opened(postgres_server.dsn(name), timeout_s=0.7) as store:
+        async with postgres_store(postgres_server.dsn(name), timeout_s=0.7) as store:
             with pytest.raises(StoreUnavailableError, match="encoding LATIN1, and must have UTF8"):
                 await store.probe()
     finally:
         postgres_server.drop_database(name)
-
-
-async def test_a_connection_that_hangs_while_it_is_made_ready_is_given_up(
-    postgres_server: PostgresServer,
-) -> None:
-    """Of two hosts the first freezes just as all that the pool may try at once look at it."""
-    name = "test_twin"
-    with postgres() as frozen:
-        first = frozen.create_database(name)
-        await migrated(first)
-        url = first.replace(f":{frozen.port}/", f":{frozen.port},{HOST}:{postgres_server.port}/")
-        postgres_server.create_database(name)
-        try:
-            with frozen.connect(name) as holder, holder.transaction():
-                holder.execute("LOCK TABLE liquidation_schema")
-                async with opened(url, timeout_s=1.0) as store:
-                    waiting = asyncio.create_task(store.put([snapshot(1)]))
-                    await until_blocked(frozen.dsn(), waiting, 3)
-                    frozen.pause()
-                    try:
-                        with pytest.raises(StoreUnavailableError):
-                            await waiting
-                        await once_it_answers(store.probe)
-                    finally:
-                        frozen.resume()
-        finally:
-            postgres_server.drop_database(name)

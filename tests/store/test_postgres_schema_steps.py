@@ -15,8 +15,7 @@ from liquidation.store.postgres.schema import (
     migrate,
     require,
 )
-from tests.store.moving import connected, set_up
-from tests.store.opened import rows, until_blocked
+from tests.store.stores import connected, rows, set_up, until_blocked
 
 NEWER: Final = "INSERT INTO liquidation_schema (version, oldest_service) VALUES (%s, %s)"
 LATER: Final = Step(oldest_service=NEWEST, statements=("ALTER TABLE account ADD COLUMN note text",))

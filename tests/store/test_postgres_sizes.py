@@ -9,10 +9,8 @@ import pytest
 
 from liquidation.rules.model import ClaimedPosition, Decision, Liquidation, Position, StoredState
 from liquidation.store.base import StateQuery
-from tests.store.awaited import AwaitedStore
-from tests.store.claiming import accept_all, begin_request, granted
-from tests.store.opened import opened
-from tests.store.snapshots import snapshot
+from tests.store.builders import accept_all, begin_request, granted, snapshot
+from tests.store.stores import AwaitedStore, postgres_store
 
 MOST_SNAPSHOTS = 1000
 MOST_POSITIONS = 256
@@ -21,7 +19,7 @@ MOST_POSITIONS = 256
 @pytest.fixture
 async def store(postgres_database: str) -> AsyncIterator[AwaitedStore]:
     # What hangs, hangs for good: patience is for a busy machine.
-    async with opened(postgres_database, timeout_s=30) as store:
+    async with postgres_store(postgres_database, timeout_s=30) as store:
         yield store
 
 
@@ -62,7 +60,7 @@ async def test_many_large_calls_at_once_are_all_done_and_none_waits_for_all_othe
     def committed(calls: int, _: float) -> None:
         calls_in_a_commit.append(calls)
 
-    async with opened(postgres_database, timeout_s=30, committed=committed) as store:
+    async with postgres_store(postgres_database, timeout_s=30, committed=committed) as store:
         for revision in (1, 2):
             done = await asyncio.gather(*(store.put(call(first, revision)) for first in firsts))
             assert all(each.applied for results in done for each in results)

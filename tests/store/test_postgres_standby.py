@@ -9,12 +9,11 @@ import psycopg
 import pytest
 
 from liquidation.store.base import StateQuery, StoreUnavailableError
-from tests.store.claiming import begin, begin_request, granted
-from tests.store.opened import once_it_answers, opened, rows
+from tests.store.builders import begin, begin_request, granted, snapshot
 from tests.store.postgres.databases import Databases
 from tests.store.postgres.replication import Pair, replicated
 from tests.store.postgres.server import PostgresServer, postgres
-from tests.store.snapshots import snapshot
+from tests.store.stores import once_it_answers, postgres_store, rows
 
 IN_DOUBT: Final = "may have been committed"
 WRITE: Final = "SELECT pg_logical_emit_message(true, '', '')"
@@ -37,7 +36,7 @@ def databases(primary: PostgresServer) -> Databases:
 async def dsn(databases: Databases) -> AsyncIterator[str]:
     """A database of the primary that knows liquidation 1 of account-1."""
     with databases.lend() as dsn:
-        async with opened(dsn) as store:
+        async with postgres_store(dsn) as store:
             await store.put([snapshot(1)])
         yield dsn
 
@@ -87,7 +86,7 @@ async def waiting(dsn: str) -> int:
 async def test_a_claim_that_no_standby_has_is_not_acknowledged_until_one_has_it(
     dsn: str,
 ) -> None:
-    async with opened(dsn, timeout_s=1.0) as store:
+    async with postgres_store(dsn, timeout_s=1.0) as store:
         async with standby_missing(dsn), asyncio.timeout(20):
             request = begin_request("r-1", snapshot(1, 2))
             with pytest.raises(StoreUnavailableError):
@@ -103,7 +102,7 @@ async def test_a_claim_that_no_standby_has_is_not_acknowledged_until_one_has_it(
 async def test_a_commit_that_is_torn_from_its_wait_for_the_standby_is_in_doubt(
     dsn: str, how: str
 ) -> None:
-    async with opened(dsn, timeout_s=1.5) as store:
+    async with postgres_store(dsn, timeout_s=1.5) as store:
         async with standby_missing(dsn), asyncio.timeout(30):
             beginning = asyncio.create_task(begin(store, begin_request("r-1", snapshot(1, 2))))
             await rows(dsn, f"SELECT {how}(%s)", await waiting(dsn))
@@ -117,7 +116,7 @@ async def test_a_commit_that_is_torn_from_its_wait_for_the_standby_is_in_doubt(
 
 
 async def test_while_no_standby_has_what_is_written_reads_go_on(dsn: str) -> None:
-    async with opened(dsn) as store, standby_missing(dsn):
+    async with postgres_store(dsn) as store, standby_missing(dsn):
         (state,) = await store.states([StateQuery(1, "nobody")])
         await store.probe()
 
@@ -125,7 +124,7 @@ async def test_while_no_standby_has_what_is_written_reads_go_on(dsn: str) -> Non
 
 
 async def test_the_background_finds_out_that_nothing_can_be_written(dsn: str) -> None:
-    async with opened(dsn, timeout_s=0.5) as store:
+    async with postgres_store(dsn, timeout_s=0.5) as store:
         async with standby_missing(dsn):
             with pytest.raises(StoreUnavailableError):
                 await store.expire(10)
@@ -139,18 +138,18 @@ def pair() -> Iterator[Pair]:
 
 
 async def test_a_standby_is_not_asked_until_it_is_the_primary(pair: Pair) -> None:
-    async with opened(pair.primary.dsn(), timeout_s=10) as store:
+    async with postgres_store(pair.primary.dsn(), timeout_s=10) as store:
         await store.put([snapshot(1)])
         claim = granted(await begin(store, begin_request("r-1")))
 
-    async with opened(pair.standby.dsn(), timeout_s=0.5) as lone:
+    async with postgres_store(pair.standby.dsn(), timeout_s=0.5) as lone:
         with pytest.raises(StoreUnavailableError, match="25006"):
             await lone.probe()
         with pytest.raises(StoreUnavailableError, match="25006"):
             await lone.states([StateQuery(1, "nobody")])
         with pytest.raises(StoreUnavailableError):
             await lone.claim(request_id="r-1")
-        async with opened(pair.dsn(), timeout_s=5) as either:
+        async with postgres_store(pair.dsn(), timeout_s=5) as either:
             assert (await either.claim(request_id="r-1")) == claim
 
             await asyncio.to_thread(pair.primary.kill)
@@ -164,7 +163,7 @@ async def test_a_standby_is_not_asked_until_it_is_the_primary(pair: Pair) -> Non
 
 
 async def test_a_primary_that_is_told_to_take_no_writes_is_obeyed_at_once(dsn: str) -> None:
-    async with opened(dsn, timeout_s=1.0) as store:
+    async with postgres_store(dsn, timeout_s=1.0) as store:
         await store.probe()
         await set_read_only(dsn, "on")
         try:

@@ -11,9 +11,9 @@ from liquidation.store.base import StoreStats
 from liquidation.store.postgres import status
 from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, SchemaState, script
 from liquidation.store.postgres.status import DatabaseStatus, Server, Standby, look
-from tests.store.moving import claimed, connected, in_postgres, set_up
-from tests.store.server_clock import ServerClock
-from tests.store.snapshots import snapshot
+from tests.store.builders import snapshot
+from tests.store.moving import moving_claim
+from tests.store.stores import ServerClock, connected, postgres_store, set_up
 
 SERVER = Server(
     version="15.18",
@@ -129,16 +129,16 @@ def test_what_an_owner_should_know_is_told_though_the_service_works(
 async def test_a_database_is_told_with_all_that_it_holds(postgres_database: str) -> None:
     await set_up(postgres_database)
     with ServerClock(postgres_database) as clock:
-        async with in_postgres(postgres_database) as store:
+        async with postgres_store(postgres_database) as store:
             for number, state in enumerate((ClaimState.COMPLETED, ClaimState.CANCELLED), start=1):
-                claim = await claimed(store, number)
+                claim = await moving_claim(store, number)
                 await store.end(claim.claim_id, claim.fencing_token, state, "")
-            await claimed(store, 3, lease_s=10)
-            await claimed(store, 4, lease_s=10)
-            await claimed(store, 6, lease_s=10)
+            await moving_claim(store, 3, lease_s=10)
+            await moving_claim(store, 4, lease_s=10)
+            await moving_claim(store, 6, lease_s=10)
             clock.advance(10)
             assert len(await store.expire(1)) == 1
-            await claimed(store, 5)
+            await moving_claim(store, 5)
             await store.put([snapshot(9, account_id="account-9")])
             await store.close_liquidation(9)
         async with connected(postgres_database) as connection:

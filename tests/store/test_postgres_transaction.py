@@ -15,8 +15,7 @@ from liquidation.store.postgres.connection import (
     _warnings,
     limits_of,
 )
-from tests.store.moving import connected, set_up
-from tests.store.opened import rows
+from tests.store.stores import connected, rows, set_up
 
 ONE: Final[Statement] = ("SELECT 1", {})
 DIES: Final[Statement] = ("SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(60)", {})

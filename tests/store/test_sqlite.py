@@ -1,186 +1,304 @@
-"""What is particular to the SQLite store."""
+"""What is particular to the SQLite store: the file, and the thread that writes to it."""
 
 import asyncio
+import os
 import sqlite3
+import stat
 import threading
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from liquidation.rules.model import StoredState
+from liquidation.rules.model import Decision, StoredState
 from liquidation.store.base import ClaimFilter, SchemaError, StateQuery, StoreUnavailableError
-from liquidation.store.sqlite import store as sqlite_store
-from liquidation.store.sqlite.group_commit import Job
+from liquidation.store.sqlite import store as sqlite_room
+from liquidation.store.sqlite.connections import FileLock
 from liquidation.store.sqlite.schema import NEWEST
-from liquidation.store.sqlite.store import SqliteStore
-from tests.clocks import Clock
-from tests.store.awaited import AwaitedStore, answer_to, awaited_sqlite
-from tests.store.claiming import begin
-from tests.store.snapshots import snapshot
+from tests.store.builders import accept, begin, begin_request, of_account, snapshot, state_of
+from tests.store.stores import AwaitedStore, answer_to, once_it_answers, sqlite_store
+
+# So long does a test wait for a store that holds back on purpose.
+SHORT_S = 0.05
 
 
-def written(store: AwaitedStore, job: Job) -> "asyncio.Future[Any]":
-    """What becomes of a job of the store's writer."""
-    return answer_to(lambda done: store.store._writer.submit(job, done))
+def run(path: Path, *statements: str) -> list[Any]:
+    """Runs statements on a connection of its own; returns the rows of the last one."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        return [connection.execute(each).fetchall() for each in statements][-1]
 
 
-async def test_the_file_is_in_wal_mode_and_carries_its_schema_version(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    await awaited_sqlite(path, Clock()).aclose()
+async def test_the_file_is_in_wal_mode_and_every_commit_is_synced(path: Path) -> None:
+    async with sqlite_store(path) as store:
+        synchronous = store.store._writer._connection.execute("PRAGMA synchronous").fetchone()
 
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-    connection.close()
-    assert version >= 1
+    assert synchronous == (2,)  # FULL
+    assert run(path, "PRAGMA journal_mode") == [("wal",)]
+    assert run(path, "PRAGMA user_version") == [(NEWEST,)]
 
 
-async def test_every_commit_is_synced(tmp_path: Path) -> None:
-    store = awaited_sqlite(tmp_path / "store.db", Clock())
-
-    synchronous = await written(store, lambda db: db.execute("PRAGMA synchronous").fetchone()[0])
-
-    assert synchronous == 2  # FULL
-    await store.aclose()
-
-
-def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 999")
-    connection.close()
-
+def test_what_cannot_be_opened_is_refused(path: Path) -> None:
+    run(path, "PRAGMA user_version = 999")
     with pytest.raises(SchemaError) as refused:
-        SqliteStore(path, Clock())
-
+        sqlite_store(path)
     assert str(refused.value) == (
         f"the database has schema version 999, this service knows {NEWEST}:"
         " it was written by a newer version"
     )
 
-
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
     path.write_text("this is no database, and it is long enough to be looked at" * 100)
-
     with pytest.raises(StoreUnavailableError, match=r"store\.db"):
-        awaited_sqlite(path, Clock())
+        sqlite_store(path)
 
-
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError, match="missing"):
-        awaited_sqlite(tmp_path / "missing" / "store.db", Clock())
+        sqlite_store(path.with_name("missing") / "store.db")
 
 
-async def test_a_lock_that_is_never_given_back_is_not_waited_for_longer_than_two_seconds(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "store.db"
-    store = awaited_sqlite(path, Clock())
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
+async def test_a_broken_table_is_unavailable_and_shows_no_driver_type(path: Path) -> None:
+    async with sqlite_store(path) as store:
+        run(path, "DROP TABLE liquidation")
 
-    with pytest.raises(StoreUnavailableError):
-        await store.put([snapshot(1)])
-
-    other.execute("ROLLBACK")
-    other.close()
-    (result,) = await store.put([snapshot(1)])
-    assert result.opened
-    await store.aclose()
-
-
-async def test_a_broken_table_is_unavailable_and_tells_no_driver_type(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    store = awaited_sqlite(path, Clock())
-    with sqlite3.connect(path) as other:
-        other.execute("DROP TABLE liquidation")
-    other.close()
-
-    missing = "no such table: liquidation"
-    with pytest.raises(StoreUnavailableError, match=f"^cannot read: {missing}$"):
-        await store.get(1)
-    with pytest.raises(StoreUnavailableError, match=f"^the group was not committed: {missing}$"):
-        await store.put([snapshot(1)])
-    with pytest.raises(StoreUnavailableError, match=f"^cannot read: {missing}$"):
-        await store.probe()
-    with pytest.raises(StoreUnavailableError, match=f"^cannot read: {missing}$"):
-        await begin(store)
-    await store.aclose()
-
-
-async def test_a_write_that_is_stuck_keeps_nobody_from_closing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_store, "_CLOSE_S", 0.01)
-    store = awaited_sqlite(tmp_path / "store.db", Clock(), timeout_s=0.01)
-    go = threading.Event()
-
-    with pytest.raises(StoreUnavailableError, match=r"^no commit within 0\.01 s$"):
-        await written(store, lambda _: go.wait())
-    await store.aclose()
-
-    assert store.store._writer._thread.is_alive()
-    go.set()
-    await asyncio.to_thread(store.store._writer._thread.join, 10)
+        missing = "no such table: liquidation"
+        for ask in (store.get(1), store.probe(), begin(store), state_of(store)):
+            with pytest.raises(StoreUnavailableError, match=f"^cannot read: {missing}$"):
+                await ask
+        with pytest.raises(
+            StoreUnavailableError, match=f"^the group was not committed: {missing}$"
+        ) as raised:
+            await store.put([snapshot(1)])
+        assert isinstance(raised.value.__cause__, sqlite3.OperationalError)
+        # What fails leaves nothing in the way of the next.
+        assert await store.expire() == ()
 
 
 def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
-    def open_and_close(path: Path) -> None:
-        SqliteStore(path, Clock()).close()
-
     with ThreadPoolExecutor(8) as pool:
-        for number in range(20):
+        for number in range(5):
             path = tmp_path / f"{number}.db"
-            for opened in [pool.submit(open_and_close, path) for _ in range(8)]:
-                opened.result()
+            for opened in [pool.submit(sqlite_store, path) for _ in range(8)]:
+                opened.result().store.close()
 
 
-async def test_other_threads_read_while_one_answers_and_another_writes(tmp_path: Path) -> None:
-    store = awaited_sqlite(tmp_path / "store.db", Clock())
-    await store.put([snapshot(1)])
+def test_the_lock_files_are_not_for_everybody(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        FileLock(path).close()
+    finally:
+        os.umask(before)
+
+    modes = {each.name: stat.filemode(each.stat().st_mode) for each in path.parent.iterdir()}
+    assert modes == {"store.db-turn": "-rw-r-----", "store.db-inside": "-rw-r-----"}
+
+
+async def test_threads_read_while_one_decides_and_another_writes(path: Path) -> None:
     over = threading.Event()
     told: list[object] = []
+    async with sqlite_store(path) as store:
+        await store.put([snapshot(1)])
 
-    def look() -> None:
-        inside = store.store
-        while not over.is_set():
-            for ask in (
-                lambda done: inside.get(1, done),
-                lambda done: inside.page("", 0, 10, done),
-                lambda done: inside.claim(claim_id="none", done=done),
-                lambda done: inside.claims(ClaimFilter(), None, 10, done),
-                lambda done: inside.read_states([StateQuery(1, "nobody")], done),
-                inside.count_active,
-                inside.probe,
-            ):
-                ask(told.append)
+        def look() -> None:
+            asked = store.store
+            while not over.is_set():
+                asked.get(1, told.append)
+                asked.page("", 0, 10, told.append)
+                asked.claim(claim_id="none", done=told.append)
+                asked.claims(ClaimFilter(), None, 10, told.append)
+                asked.read_states([StateQuery(1, "nobody")], told.append)
+                asked.count_active(told.append)
+                asked.probe(told.append)
 
-    with ThreadPoolExecutor(4) as pool:
-        looking = [pool.submit(look) for _ in range(4)]
-        for revision in range(2, 30):
-            await store.put([snapshot(1, revision)])
-            (state,) = await store.states([StateQuery(1, "nobody")])
-            assert state.liquidation == snapshot(1, revision)
-        over.set()
-        for each in looking:
-            each.result()
-    await store.aclose()
+        with ThreadPoolExecutor(3) as pool:
+            looking = [pool.submit(look) for _ in range(3)]
+            for revision in range(2, 20):
+                await store.put([snapshot(1, revision)])
+                assert (await state_of(store)).liquidation == snapshot(1, revision)
+            over.set()
+            for each in looking:
+                each.result()
 
     assert told
     assert not [each for each in told if isinstance(each, Exception)]
 
 
-async def test_the_states_of_many_requests_are_read_without_the_cache_too(tmp_path: Path) -> None:
-    store = awaited_sqlite(tmp_path / "store.db", Clock())
-    await store.put([snapshot(1)])
-    await begin(store)
-    queries = [StateQuery(1, "nobody"), StateQuery(2, "nobody", "account-1")]
+# The writer. Writes that come while one is under way share the next commit.
 
-    read: list[StoredState] = await answer_to(lambda done: store.store.read_states(queries, done))
 
-    assert read == await store.states(queries)
-    assert [each.active_claim is not None for each in read] == [True, True]
+class Told:
+    """What a store tells besides its answers."""
+
+    def __init__(self) -> None:
+        self.commits: list[tuple[int, float]] = []
+        self.faults: list[str] = []
+
+    def open(self, path: Path, **settings: Any) -> AwaitedStore:
+        return sqlite_store(
+            path,
+            committed=lambda writes, took_s: self.commits.append((writes, took_s)),
+            on_fault=lambda error: self.faults.append(str(error)),
+            **settings,
+        )
+
+    @property
+    def sizes(self) -> list[int]:
+        return [writes for writes, _ in self.commits]
+
+
+@contextmanager
+def another_writes(path: Path) -> Iterator[None]:
+    """Another process is inside the file: whoever writes waits for it."""
+    lock = FileLock(path)
+    try:
+        with lock.held():
+            yield
+    finally:
+        lock.close()
+
+
+class Slow:
+    """Rules that hold the writer up until they are let go."""
+
+    def __init__(self) -> None:
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, state: StoredState) -> Decision:
+        self.begun.set()
+        self.go.wait()
+        return accept(state)
+
+
+def put(store: AwaitedStore, number: int) -> "asyncio.Future[Any]":
+    """Asks at once; what comes of it."""
+    return answer_to(lambda done: store.store.put([of_account(number)], done))
+
+
+@pytest.mark.parametrize(("group", "sizes"), [(256, [1, 8]), (4, [1, 4, 4])])
+async def test_writes_that_wait_share_a_commit(path: Path, group: int, sizes: list[int]) -> None:
+    told, slow = Told(), Slow()
+    async with told.open(path, group=group) as store:
+        first = asyncio.create_task(begin(store, begin_request(None, snapshot(99)), slow))
+        await asyncio.to_thread(slow.begun.wait)
+        calls = [put(store, each) for each in range(1, 9)]
+        slow.go.set()
+        await asyncio.gather(first, *calls)
+        await put(store, 10)
+
+    assert told.sizes == [*sizes, 1]
+    assert all(took_s >= 0 for _, took_s in told.commits)
+
+
+async def test_a_write_whose_time_is_over_before_its_turn_never_happens(path: Path) -> None:
+    told = Told()
+    async with told.open(path, timeout_s=SHORT_S) as store:
+        with another_writes(path):
+            for number in (1, 2):
+                with pytest.raises(StoreUnavailableError, match=r"^no commit within 0\.05 s$"):
+                    await put(store, number)
+        await once_it_answers(lambda: put(store, 3))
+        assert (await store.page("", 0, 10)).liquidations == [of_account(3)]
+
+    assert set(told.sizes) == {1}
+
+
+async def test_a_lock_of_another_program_is_not_waited_for_longer_than_its_time(
+    path: Path,
+) -> None:
+    async with sqlite_store(path, timeout_s=SHORT_S) as store:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreUnavailableError):
+                await put(store, 1)
+            other.execute("ROLLBACK")
+        await once_it_answers(lambda: put(store, 1))
+
+
+async def test_what_callbacks_raise_harms_nobody(path: Path) -> None:
+    faults: list[str] = []
+
+    def fault(error: Exception) -> None:
+        faults.append(str(error))
+        raise error
+
+    def raising(*_: object) -> None:
+        raise LookupError("of the callback")
+
+    async with sqlite_store(path, committed=raising, on_fault=fault) as store:
+        store.store.put([of_account(1)], raising)
+        assert [each.opened for each in await put(store, 2)] == [True]
+        assert await store.get(1) == of_account(1)
+
+    assert set(faults) == {"of the callback"}
+
+
+def test_each_write_is_answered_exactly_once_by_its_commit_or_its_time(path: Path) -> None:
+    """The time is so short that both happen."""
+    told = Told()
+    answers: Counter[int] = Counter()
+    committed: set[int] = set()
+    store = told.open(path, timeout_s=0.003)
+
+    for number in range(1, 501):
+
+        def done(outcome: Any, number: int = number) -> None:
+            answers[number] += 1
+            if not isinstance(outcome, Exception):
+                committed.add(number)
+
+        store.store.put([of_account(number)], done)
+    store.store.close()
+
+    assert answers == Counter(range(1, 501))
+    stored = {each for (each,) in run(path, "SELECT liquidation_id FROM liquidation")}
+    assert committed <= stored
+    assert sum(told.sizes) == len(stored)
+
+
+async def test_closing_answers_what_was_asked_before(path: Path) -> None:
+    store = sqlite_store(path)
+    with another_writes(path):
+        calls = [put(store, each) for each in range(1, 4)]
+        closing_ = asyncio.create_task(store.aclose())
+    await closing_
+
+    assert all(each.opened for (each,) in await asyncio.gather(*calls))
+    assert not store.store._writer._thread.is_alive()
+
+
+async def test_a_write_that_is_stuck_keeps_nobody_from_closing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_room, "_CLOSE_S", 0.01)
+    told, slow = Told(), Slow()
+    store = told.open(path)
+    stuck = asyncio.create_task(begin(store, begin_request(None, snapshot(9)), slow))
+    await asyncio.to_thread(slow.begun.wait)
+    behind = put(store, 1)
+
     await store.aclose()
+
+    for each in await asyncio.gather(stuck, behind, return_exceptions=True):
+        assert isinstance(each, StoreUnavailableError)
+    writer = store.store._writer._thread
+    assert writer.is_alive()
+    slow.go.set()
+    await asyncio.to_thread(writer.join, 10)
+    assert not writer.is_alive()
+    assert run(path, "SELECT liquidation_id FROM liquidation") == [(9,)]
+
+
+async def test_what_is_refused_or_known_writes_nothing(path: Path) -> None:
+    told = Told()
+    async with told.open(path) as store:
+        await store.put([snapshot(1)])
+        request = begin_request()
+        await begin(store, request)
+        told.commits.clear()
+
+        assert (await begin(store, request)).known
+        assert not (await begin(store)).decision.accepted
+        assert not (await begin(store, begin_request(liquidation_id=9))).decision.accepted
+
+    assert told.commits == []

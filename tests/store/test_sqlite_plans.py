@@ -7,9 +7,8 @@ from pathlib import Path
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import ClaimFilter, StateQuery
 from tests.clocks import Clock
-from tests.store.awaited import AwaitedStore, awaited_sqlite
-from tests.store.claiming import begin, begin_request, granted
-from tests.store.snapshots import snapshot
+from tests.store.builders import begin, begin_request, granted, snapshot
+from tests.store.stores import AwaitedStore, sqlite_store
 
 # The one row that a question begins with is no table.
 NO_TABLE = ("SCAN CONSTANT ROW", "SCAN (subquery")
@@ -29,7 +28,7 @@ def connections_of(store: AwaitedStore) -> list[sqlite3.Connection]:
 async def said_by_everything(path: Path) -> list[str]:
     """Every statement of a store that is asked all that it can be asked, values filled in."""
     said: list[str] = []
-    store = awaited_sqlite(path, Clock())
+    store = sqlite_store(path, Clock())
     try:
         for connection in connections_of(store):
             connection.set_trace_callback(said.append)

@@ -13,14 +13,13 @@ from liquidation.store.sqlite.schema import NEWEST, version_at
 from liquidation.store.sqlite.source import moment
 from liquidation.store.sqlite.status import FileStatus, look
 from tests.clocks import Clock
-from tests.store.awaited import awaited_sqlite
-from tests.store.claiming import LEASE_S, begin, begin_request, granted
-from tests.store.snapshots import snapshot
+from tests.store.builders import LEASE_S, begin, begin_request, granted, snapshot
+from tests.store.stores import sqlite_store
 
 
 async def filled(path: Path, clock: Clock) -> int:
     """Makes a file with some of each; the microsecond at which the first claim ended."""
-    store = awaited_sqlite(path, clock)
+    store = sqlite_store(path, clock)
     try:
         claims = []
         for number in range(1, 6):
@@ -77,7 +76,7 @@ async def test_a_lease_is_overdue_from_the_moment_of_its_end(tmp_path: Path) -> 
 
 async def test_the_write_ahead_log_of_a_file_in_use_is_told_too(tmp_path: Path) -> None:
     path, clock = tmp_path / "store.db", Clock()
-    store = awaited_sqlite(path, clock)
+    store = sqlite_store(path, clock)
     try:
         await store.put([snapshot(1)])
 

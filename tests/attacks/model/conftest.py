@@ -1,5 +1,23 @@
 """The stores that are held against the model: those of the conformance suite."""
 
-from tests.store.conftest import clock, engine, open_store, store
+from tests.store.conftest import (
+    clock,
+    engine,
+    location,
+    open_store,
+    open_stores,
+    server_clock,
+    shared_database,
+    store,
+)
 
-__all__ = ["clock", "engine", "open_store", "store"]
+__all__ = [
+    "clock",
+    "engine",
+    "location",
+    "open_store",
+    "open_stores",
+    "server_clock",
+    "shared_database",
+    "store",
+]

@@ -24,10 +24,9 @@ from tests.attacks.model.protocol import Protocol
 from tests.attacks.model.state import Begin, Change, Close, Event, Phase, Put, State, Wait
 from tests.attacks.model.world import Step
 from tests.clocks import Clock
-from tests.store.awaited import AwaitedStore
-from tests.store.claiming import terms
+from tests.store.builders import snapshot, terms
 from tests.store.conftest import OpenStore
-from tests.store.snapshots import snapshot
+from tests.store.stores import AwaitedStore
 
 __all__ = ["Disagreement", "HeldStore", "World", "held"]
 
