@@ -2,20 +2,24 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+RUNS   := $(VENV)/.runs
 READY  := $(VENV)/.ready
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PROTOS := $(wildcard proto/liquidation/v1/*.proto)
 ARGS   ?=
 LOCKED := --universal --python-version 3.11 --generate-hashes --constraint requirements.lock --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run test lint types proto release-proto descriptor check bench bench-quick bench-memory torture failover rolling rounds oracle model fuzz soak hostile mutation interop pin audit container format clean
+.PHONY: help run dev test lint types proto release-proto descriptor check bench bench-quick bench-memory torture failover rolling rounds oracle model fuzz soak hostile mutation interop pin audit container format clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(READY) ## Start the service on 127.0.0.1:50051 (more flags: ARGS="--listen ...")
+run: $(RUNS) ## Start the service on 127.0.0.1:50051 (more flags: ARGS="--listen ...")
 	@$(BIN)/python server.py $(ARGS)
+
+dev: $(READY) ## Install what tests, checks and benchmarks need
 
 test: $(READY) ## Run all tests, three at a time (one after the other: ARGS="-n 0")
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
@@ -101,13 +105,13 @@ interop: $(READY) ## Node, C++, grpcurl and buf ask everything, directly, over m
 	LIQUIDATION_INTEROP=1 $(BIN)/python -m pytest tests/attacks/interop $(ARGS)
 
 pin: $(READY) ## Lock what the image is built of, after a change of requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group supply
+	$(PIP) --group supply
 	$(BIN)/uv pip compile pyproject.toml --extra cli --extra metrics --extra otel --extra postgres $(LOCKED) --output-file deploy/requirements.txt
 	$(BIN)/uv pip compile --group build $(LOCKED) --output-file deploy/build-requirements.txt
 	$(BIN)/python -m tests.attacks.supply.licences
 
 audit: $(READY) ## Ask for known weaknesses of what the image is built of; fails where it cannot ask
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group supply
+	$(PIP) --group supply
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement deploy/requirements.txt --requirement deploy/build-requirements.txt
 
 container: $(READY) ## Build the image by its own steps and run it read-only; as root, on Linux
@@ -116,9 +120,20 @@ container: $(READY) ## Build the image by its own steps and run it read-only; as
 clean: ## Remove the environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-$(READY): pyproject.toml requirements.lock
+define environment
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[cli,report,metrics,otel,postgres]' --group dev
+endef
+
+# What running needs: the service with its extras, but for charts.
+$(RUNS): pyproject.toml requirements.lock
+	$(environment)
+	$(PIP) --constraint requirements.lock --editable '.[cli,metrics,otel,postgres]'
 	@touch $@
+
+# Everything else too.
+$(READY): pyproject.toml requirements.lock
+	$(environment)
+	$(PIP) "pip>=25.1"
+	$(PIP) --constraint requirements.lock --editable '.[cli,report,metrics,otel,postgres]' --group dev
+	@touch $(RUNS) $@

@@ -1,6 +1,7 @@
 """Asks for a claim with grpcio alone, then asks again with the least ratio that passes.
 
-Needs grpcio, grpcio-status and the messages generated from proto/ (here: liquidation.v1).
+Needs grpcio, googleapis-common-protos and the messages generated from proto/, which are in
+liquidation.v1 here.
 
     python examples/plain_grpcio.py [ADDRESS]
 
@@ -11,7 +12,7 @@ request, so nothing has to be stored before.
 import sys
 
 import grpc
-from grpc_status import rpc_status
+from google.rpc import status_pb2
 
 from liquidation.v1 import errors_pb2, liquidation_pb2, rules_service_pb2
 
@@ -41,8 +42,9 @@ def request(ratio: str) -> rules_service_pb2.CheckClaimRequest:
 
 def refusal_of(error: grpc.RpcError) -> errors_pb2.LiquidationError | None:
     """The exchange's form of a refusal; None if the error is not the service's own."""
-    status = rpc_status.from_call(error)
-    for detail in status.details if status is not None else ():
+    trailers = dict(error.trailing_metadata() or ())
+    status = status_pb2.Status.FromString(trailers.get("grpc-status-details-bin", b""))
+    for detail in status.details:
         refusal = errors_pb2.LiquidationError()
         if detail.Unpack(refusal):
             return refusal

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from liquidation import needs_extra
 from liquidation.config.settings import DEFAULT_LISTEN, load_policy
 from liquidation.rules.policy import Policy, PolicyError
 
@@ -84,6 +85,6 @@ def screen() -> ModuleType:
         from liquidation.cli import screen  # noqa: PLC0415 - the other formats work without rich
     except ModuleNotFoundError as error:
         raise click.ClickException(
-            "tables need rich: install liquidation[cli], or choose another --format"
+            f"{needs_extra('a table', 'cli')}; or choose another --format"
         ) from error
     return screen

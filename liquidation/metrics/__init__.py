@@ -7,6 +7,7 @@ prometheus_client, the extra `metrics`.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from liquidation import needs_extra
 from liquidation.decisionlog.observer import Observer
 
 if TYPE_CHECKING:
@@ -82,4 +83,4 @@ def new_workers(count: int) -> "Workers":
 def _missing(error: ModuleNotFoundError) -> Exception:
     if error.name != "prometheus_client":
         return error
-    return MetricsError("metrics need prometheus_client: pip install 'liquidation[metrics]'")
+    return MetricsError(needs_extra("--metrics-listen", "metrics"))

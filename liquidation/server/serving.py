@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from liquidation import needs_extra
 from liquidation.api.admission import trace_id_of
 from liquidation.api.services import Services, build_services
 from liquidation.config.addresses import UnixAccess, UnixAddress, parse_address
@@ -277,7 +278,7 @@ def _spans(settings: Settings) -> Iterator[_Spans]:
     try:
         from liquidation.server import tracing  # noqa: PLC0415 - it needs an extra
     except ModuleNotFoundError as error:
-        raise StartError("--tracing otlp needs pip install 'liquidation[otel]'") from error
+        raise StartError(needs_extra("--tracing otlp", "otel")) from error
     with tracing.exported() as tracer:
         yield _Spans(tracer.traced, tracing.trace_id)
 

@@ -1,5 +1,6 @@
 """Opens the store that the setting `--store` names."""
 
+from liquidation import needs_extra
 from liquidation.store.base import CommitObserver, Fault, Store, StoreError
 from liquidation.store.locations import SqliteFile, StoreLocation
 from liquidation.store.sqlite.clock import HostClock
@@ -10,7 +11,7 @@ class DriverMissingError(StoreError):
     """The store needs a package that is not installed; the text says what to install."""
 
     def __init__(self) -> None:
-        super().__init__("--store postgresql:// needs pip install 'liquidation[postgres]'")
+        super().__init__(needs_extra("--store postgresql://", "postgres"))
 
 
 def require_driver() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from liquidation import needs_extra
 from liquidation.client import AsyncLiquidationClient
 from tests.cli.commands import REQUESTS
 from tests.cli.test_claims import ALL, LOW
@@ -26,8 +27,8 @@ for command in json.load(sys.stdin):
     print(json.dumps([result.exit_code, result.stdout, result.stderr]))
 """
 FULL, KEYS = ("--format", "json"), ("--file", "keys.json")
-NO_TABLES = "Error: tables need rich: install liquidation[cli]"
-NO_DRIVER = "Error: --store postgresql:// needs pip install 'liquidation[postgres]'\n"
+NO_TABLES = f"Error: {needs_extra('a table', 'cli')}; or "
+NO_DRIVER = f"Error: {needs_extra('--store postgresql://', 'postgres')}\n"
 DATABASE = "postgresql://u:S3cret@127.0.0.1:1/x"
 
 
@@ -69,7 +70,7 @@ def test_what_needs_no_extra_works(tmp_path: Path) -> None:
 
     for command, (status, output, errors) in zip(commands, results, strict=True):
         assert output, (command, errors)
-        assert "liquidation[" not in errors, command
+        assert "needs the extra" not in errors, command
         # Some of these requests are none, and the rules of that log are not known.
         assert status == (command[0] == "check" or command[1] == "replay"), (command, errors)
 
@@ -86,11 +87,15 @@ def test_what_needs_an_extra_names_it_in_one_line(tmp_path: Path) -> None:
         ("db", "status", "--store", "sqlite:store.db"): NO_TABLES,
         ("db", "status", "--store", DATABASE, *FULL): NO_DRIVER,
         ("db", "migrate", "--store", DATABASE): NO_DRIVER,
-        ("logs", "stats", "decisions.log"): "Error: tables need rich",
-        ("logs", "replay", "decisions.log"): "Error: tables need rich",
-        ("logs", "report", "decisions.log", "-o", "page.html"): (
-            "Error: charts need plotly: install liquidation[report]\n"
-        ),
+        ("logs", "stats", "decisions.log"): NO_TABLES,
+        ("logs", "replay", "decisions.log"): NO_TABLES,
+        (
+            "logs",
+            "report",
+            "decisions.log",
+            "-o",
+            "page.html",
+        ): f"Error: {needs_extra('a report', 'report')}\n",
     }
 
     results = without_extras(tmp_path, list(expected))
@@ -103,16 +108,16 @@ def test_what_needs_an_extra_names_it_in_one_line(tmp_path: Path) -> None:
 
 def test_a_check_before_a_start_names_each_extra(tmp_path: Path) -> None:
     expected = {
-        ("--metrics-listen", "0"): "liquidation[metrics]",
-        ("--tracing", "otlp"): "liquidation[otel]",
-        ("--store", DATABASE): "liquidation[postgres]",
+        ("--metrics-listen", "0"): "metrics",
+        ("--tracing", "otlp"): "otel",
+        ("--store", DATABASE): "postgres",
     }
 
     results = without_extras(tmp_path, [("serve", "--check", *flags) for flags in expected])
 
-    for package, (status, output, _) in zip(expected.values(), results, strict=True):
+    for extra, (status, output, _) in zip(expected.values(), results, strict=True):
         assert status == 1
-        assert f"pip install '{package}'" in output
+        assert f"needs the extra {extra}: pip install '.[{extra}]' in a checkout" in output
         assert "S3cret" not in output
 
 

@@ -158,5 +158,5 @@ def test_what_lacks_its_extra_is_refused_with_its_name(
     told = installed.run(installed.command, *arguments, directory=tmp_path)
 
     assert told.returncode == 1
-    assert "liquidation[metrics]" in told.stderr
+    assert "needs the extra metrics" in told.stderr
     assert "Traceback" not in told.stderr

@@ -1,6 +1,5 @@
 """How often each liquidator may ask: never more than the limit in any second, and never less."""
 
-import threading
 from decimal import Decimal
 
 import pytest
@@ -155,11 +154,3 @@ def test_a_name_that_asks_on_does_not_keep_the_others(rate: Rate, clock: Seconds
         assert passed(rate, f"liquidator-{number}", 200)
 
     assert len(rate) <= 102
-
-
-def test_no_thread_is_started(rate: Rate) -> None:
-    before = threading.active_count()
-
-    rate.wait("l", 1)
-
-    assert threading.active_count() == before

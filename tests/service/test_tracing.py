@@ -324,7 +324,7 @@ def test_without_the_extra_the_start_is_refused_and_says_what_to_install(
         printed, errors = popen.communicate(timeout=60)
 
     assert (popen.returncode, printed) == (1, "")
-    assert "--tracing otlp needs pip install 'liquidation[otel]'" in errors
+    assert "--tracing otlp needs the extra otel" in errors
     assert "Traceback" not in errors
 
 

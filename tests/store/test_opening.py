@@ -97,6 +97,6 @@ async def test_without_its_driver_it_is_told_what_to_install(
 
     with pytest.raises(
         DriverMissingError,
-        match=r"^--store postgresql:// needs pip install 'liquidation\[postgres\]'$",
+        match=r"^--store postgresql:// needs the extra postgres: pip install '\.\[postgres\]'",
     ):
         open_store(NOWHERE, timeout_s=0.1, connections=1)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from liquidation import needs_extra
 from liquidation.analysis.reader import Reader
 from liquidation.analysis.story import DecisionTrail, find_story
 from liquidation.cli.logs.options import file_options, log_paths, tell_broken
@@ -45,7 +46,7 @@ def explain(wanted: str, files: tuple[Path, ...], *, rotated: bool) -> None:
         try:
             from liquidation.cli.logs import story_screen  # noqa: PLC0415 - needs rich
         except ModuleNotFoundError as error:
-            raise click.ClickException("this needs rich: install liquidation[cli]") from error
+            raise click.ClickException(needs_extra("this", "cli")) from error
         if isinstance(story, DecisionTrail):
             story_screen.write_decision(story)
         else:

@@ -5,6 +5,7 @@ from typing import IO
 
 import click
 
+from liquidation import needs_extra
 from liquidation.analysis.reader import Reader
 from liquidation.analysis.report import Report
 from liquidation.analysis.report_page import page
@@ -53,5 +54,5 @@ def _plotly_js() -> str:
     try:
         from plotly.offline import get_plotlyjs  # noqa: PLC0415 - the other commands need no charts
     except ModuleNotFoundError as error:
-        raise click.ClickException("charts need plotly: install liquidation[report]") from error
+        raise click.ClickException(needs_extra("a report", "report")) from error
     return str(get_plotlyjs())

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import orjson
 
+from liquidation import needs_extra
 from liquidation.analysis.reader import Filter, Reader
 from liquidation.analysis.summary import BUCKETS, Summary
 from liquidation.cli.logs.options import file_options, filter_options, log_paths, tell_broken
@@ -62,7 +63,5 @@ def _screen_of(record: dict[str, object]) -> None:
     try:
         from liquidation.cli.logs.screen import write_summary  # noqa: PLC0415 - needs rich
     except ModuleNotFoundError as error:
-        raise click.ClickException(
-            "tables need rich: install liquidation[cli], or use --json"
-        ) from error
+        raise click.ClickException(f"{needs_extra('a table', 'cli')}; or use --json") from error
     write_summary(record)

@@ -8,6 +8,7 @@ counts is what the user may do who asks; that should be the user who will run th
 from collections.abc import Iterator
 from datetime import datetime
 
+from liquidation import needs_extra
 from liquidation.config.settings import Settings
 from liquidation.metrics import MetricsError, new_metrics
 from liquidation.server.preflight.addresses import listening, metrics_address
@@ -50,7 +51,7 @@ def _tracing(settings: Settings) -> Finding:
     try:
         from liquidation.server import tracing  # noqa: F401, PLC0415 - it needs an extra
     except ModuleNotFoundError:
-        return wrong("tracing", "--tracing otlp needs pip install 'liquidation[otel]'")
+        return wrong("tracing", needs_extra("--tracing otlp", "otel"))
     return ok("tracing", "otlp; whether the collector answers is not asked")
 
 

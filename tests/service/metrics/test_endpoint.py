@@ -138,9 +138,7 @@ def test_promtool_has_nothing_against_the_metrics(endpoint: Endpoint) -> None:
 def test_without_the_library_it_is_told_what_to_install() -> None:
     told = _without_the_library("from liquidation.metrics import new_metrics; new_metrics()")
 
-    assert (
-        "MetricsError: metrics need prometheus_client: pip install 'liquidation[metrics]'" in told
-    )
+    assert "MetricsError: --metrics-listen needs the extra metrics: pip install" in told
     assert "MetricsError" in _without_the_library(
         "from liquidation.metrics import new_workers; new_workers(2)"
     )
