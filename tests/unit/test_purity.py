@@ -1,8 +1,10 @@
-"""The plan of the code, held by its imports: arrows point down, and the rules is pure."""
+"""The plan of the code, held by its imports: arrows point down, and the rules are pure."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,50 @@ def test_a_file_imports_nothing_above_it(path: Path) -> None:
         assert found <= BELOW_CALLERS
     elif room != "cli":
         assert not found & OF_CALLERS
+
+
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _loaded_at_import(path: Path) -> Iterator[str]:
+    """The modules that a file needs while it is imported, not those it names in types only."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            for name in node.names:
+                yield f"{node.module}.{name.name}"
+                yield str(node.module)
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    files = {_module(path): path for path in [*CORE_FILES, *OTHER_FILES]}
+    needs = {
+        module: {name for name in _loaded_at_import(path) if name in files} - {module}
+        for module, path in files.items()
+    }
+    # A front names the files of its room; a file that imports a neighbour needs only that one.
+    fronts = {module for module, path in files.items() if path.name == "__init__.py"}
+
+    order = list(
+        TopologicalSorter(
+            {module: names - fronts for module, names in needs.items()}
+        ).static_order()
+    )
+
+    assert set(order) == set(files)
+
+
+def test_importing_the_client_loads_nothing_of_the_server() -> None:
+    program = "import sys, liquidation.client; print(*sys.modules, sep='\\n')"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("liquidation.")}
+
+    assert rooms == {"client", "values", "rules", "v1"}
+    assert not {"structlog", "orjson", "sqlite3", "psycopg", "click"} & set(loaded)
 
 
 @pytest.mark.parametrize("path", CORE_FILES, ids=_name)
