@@ -96,10 +96,11 @@ soak: $(READY) ## Half an hour of mixed load with restarts: what grows
 hostile: $(READY) ## Attacks by a hostile caller, one by one, and what others notice
 	$(BIN)/python -m tests.attacks.hostile $(ARGS)
 
-mutation: $(READY) ## Mutants of the rules, the API keys and the stores, each to be noticed by a test
-	$(BIN)/python -m tests.mutation rules $(ARGS)
-	$(BIN)/python -m tests.mutation auth $(ARGS)
-	$(BIN)/python -m tests.mutation store $(ARGS)
+mutation: $(READY) ## Mutants of the rules, each to be noticed by a test
+	$(BIN)/mutmut run $(ARGS)
+	@mkdir -p build && $(BIN)/mutmut results | sed -n 's/^ *\(.*: survived\)$$/\1/p' | sort > build/survived.txt
+	@sort tests/unit/surviving_mutants.txt | sed '/^#/d' | comm -13 - build/survived.txt | tee build/unexplained.txt
+	@test ! -s build/unexplained.txt
 
 interop: $(READY) ## Node, C++, grpcurl and buf ask everything, directly, over mTLS and through Envoy
 	LIQUIDATION_INTEROP=1 $(BIN)/python -m pytest tests/attacks/interop $(ARGS)
