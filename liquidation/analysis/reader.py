@@ -1,58 +1,188 @@
-"""Reads a decision log: several files or a stream, plain or compressed, whatever stands in them.
+"""Reads decision logs: several files or a stream, plain or compressed, once or as they grow.
 
-Reading never fails because of what is in a file. A line that is none of the log's is counted and
-passed over. Memory is bounded by the longest line that is taken.
+Reading never fails because of what is in a file: what is no line of the log is counted and passed
+over. Memory is bounded by the longest line that is taken.
 """
 
+import os
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
-from liquidation.analysis.entries import Broken, Entry, Lines, numbered
+import orjson
 
-__all__ = [
-    "Broken",
-    "Entry",
-    "Filter",
-    "Reader",
-    "line_time",
-    "numbered",
-    "parse_moment",
-    "read_lines",
-    "with_rotated",
-]
-
-# Bytes read at once.
 _CHUNK: Final = 256 * 1024
+# Bytes of the longest line that is taken; the service writes none of a quarter of it.
+_MAX_LINE: Final = 64 * 1024 * 1024
+# What every line of the service begins with.
+_HEAD: Final = b'{"timestamp":"'
 # Broken lines that are remembered with their place; all are counted.
 _REMEMBERED: Final = 10
 _GZIP: Final = b"\x1f\x8b"
+_ROTATED: Final = re.compile(r"(?:\.([0-9]{1,9})|-([0-9]{8,14}))(\.gz)?").fullmatch
+# Files of one name that are followed at once: lines go on into one that was renamed, until the
+# process that writes it is started anew.
+_MAX_OPEN: Final = 4
+# Bytes before the place read to that are compared: if they changed, the file was truncated and
+# has grown past that place since.
+_WITNESS: Final = 64
 
-_AGO: Final = re.compile(r"([0-9]{1,9})([smhd])").fullmatch
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_SIBLING: Final = re.compile(r"(?:\.([0-9]{1,9})|-([0-9]{8,14}))(\.gz)?").fullmatch
+Fields = Mapping[str, Any]
+
+
+class Entry(NamedTuple):
+    """A line of the log. `raw` is what stood there, without its newline."""
+
+    fields: dict[str, Any]
+    raw: bytes
+    file: str
+    line: int
+
+    @property
+    def source(self) -> str:
+        """Where it stands: `FILE:LINE`."""
+        return f"{self.file}:{self.line}"
+
+
+class Broken(NamedTuple):
+    """A line that is none of the log's, and why."""
+
+    file: str
+    line: int
+    problem: str
+
+    @property
+    def source(self) -> str:
+        """Where it stands: `FILE:LINE`."""
+        return f"{self.file}:{self.line}"
+
+
+OnBroken = Callable[[Broken], None]
+
+
+def is_decision(fields: Fields) -> bool:
+    """Whether a line tells a decision that was made for it.
+
+    That is a `decision`, or the `claim` of a begin, unless its `request_id` was known: then the
+    answer was given before.
+    """
+    event = fields.get("event")
+    if event == "decision":
+        return True
+    return event == "claim" and fields.get("change") == "begin" and fields.get("known") is not True
+
+
+def text_of(fields: Fields, key: str) -> str:
+    """The text of a key; "" if there is none."""
+    value = fields.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def int_of(fields: Fields, key: str, allowed: range, otherwise: int) -> int:
+    """The whole number of a key, or `otherwise` if it is none that is allowed."""
+    value = fields.get(key)
+    return value if isinstance(value, int) and value in allowed else otherwise
+
+
+def code_of(fields: Fields) -> int:
+    """The code of a line: 0 if accepted, -1000 if it has none that could be one."""
+    return int_of(fields, "code", range(-9999, 1), -1000)
+
+
+class Lines:
+    """Cuts the bytes of one file into entries; what is no line of the log goes to `on_broken`."""
+
+    def __init__(self, file: str, on_broken: OnBroken) -> None:
+        self._file = file
+        self._on_broken = on_broken
+        self._number = 0
+        self._rest: list[bytes] = []
+        self._rest_size = 0
+
+    def feed(self, chunk: bytes) -> Iterator[Entry]:
+        """The entries that end in `chunk`; what follows the last newline waits for the next."""
+        lines = chunk.split(b"\n")
+        last = lines.pop()
+        if lines:
+            lines[0] = self._take_rest(lines[0])
+            yield from self._entries(lines)
+        if last:
+            self._rest_size += len(last)
+            if self._rest_size > _MAX_LINE:
+                self._rest.clear()
+            else:
+                self._rest.append(last)
+
+    def end(self) -> Iterator[Entry]:
+        """The last line if it is whole without a newline; else it is reported as cut short."""
+        if self._rest_size:
+            yield from self._entries([self._take_rest(b"")], "is cut short")
+
+    def broken(self, problem: str) -> None:
+        """Reports what is behind the last line that was read."""
+        self._on_broken(Broken(self._file, self._number + 1, problem))
+
+    def _take_rest(self, piece: bytes) -> bytes:
+        if not self._rest_size:
+            return piece
+        if self._rest_size > _MAX_LINE:
+            self.broken(f"is longer than {_MAX_LINE} bytes")
+            line = b""
+        else:
+            line = b"".join((*self._rest, piece))
+        self._rest.clear()
+        self._rest_size = 0
+        return line
+
+    def _entries(self, lines: list[bytes], problem: str = "is not JSON") -> Iterator[Entry]:
+        loads, file, number = orjson.loads, self._file, self._number
+        for line in lines:
+            number += 1
+            try:
+                fields = loads(line)
+                known = isinstance(fields["event"], str)
+            except (ValueError, TypeError, KeyError):
+                known = False
+            self._number = number
+            if known:
+                yield Entry(fields, line, file, number)
+            else:
+                yield from self._unusual(line, problem)
+
+    def _unusual(self, line: bytes, problem: str) -> Iterator[Entry]:
+        """What is no plain line: an empty one, a foreign one, or one glued to a torn one."""
+        if not line.strip():
+            return
+        glued = None
+        try:
+            problem = "has no event" if isinstance(orjson.loads(line), dict) else "is not an object"
+        except ValueError:
+            # A process that was killed leaves a torn line, and the next one goes on behind it.
+            line = line[max(line.rfind(_HEAD), 0) :]
+            with suppress(ValueError):
+                glued = orjson.loads(line)
+        self._on_broken(Broken(self._file, self._number, problem))
+        if glued is not None and isinstance(glued.get("event"), str):
+            yield Entry(glued, line, self._file, self._number)
 
 
 class Reader:
     """Iterates over the entries of several logs, one after the other.
 
-    `broken` counts the lines that are none of the log's, `first_broken` has the first few, and
-    `on_broken` is told of each. An empty file name, or none at all, is standard input.
+    `None`, `-` and no path at all stand for standard input. `broken` counts the lines that are none
+    of the log's, `first_broken` has the first few, and `on_broken` is called with each.
 
-    Iterating raises OSError where a file cannot be opened or read.
+    Iterating raises OSError if a file cannot be opened or read.
     """
 
     def __init__(
-        self,
-        paths: Sequence[Path | None] = (),
-        on_broken: Callable[[Broken], None] | None = None,
+        self, paths: Sequence[Path | None] = (), on_broken: OnBroken | None = None
     ) -> None:
-        """`None` and `-` stand for standard input, and so does no path at all."""
         self._paths = tuple(paths) or (None,)
         self._on_broken = on_broken
         self.broken = 0
@@ -66,7 +196,7 @@ class Reader:
                 with path.open("rb") as file:
                     yield from self._read(file, str(path))
 
-    def tell_broken(self, broken: Broken) -> None:
+    def report_broken(self, broken: Broken) -> None:
         """Counts a line that is none of the log's."""
         self.broken += 1
         if len(self.first_broken) < _REMEMBERED:
@@ -75,20 +205,13 @@ class Reader:
             self._on_broken(broken)
 
     def _read(self, file: BinaryIO, name: str) -> Iterator[Entry]:
-        lines = Lines(name, self.tell_broken)
+        lines = Lines(name, self.report_broken)
         try:
-            for chunk in _plain(_chunks(file)):
+            for chunk in _inflated(_chunks(file)):
                 yield from lines.feed(chunk)
         except zlib.error:
             lines.broken("the compressed data is damaged from here on")
         yield from lines.end()
-
-
-def read_lines(
-    paths: Sequence[Path | None] = (), on_broken: Callable[[Broken], None] | None = None
-) -> Reader:
-    """The entries of several logs; see `Reader`."""
-    return Reader(paths, on_broken)
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
@@ -98,15 +221,15 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
         yield chunk
 
 
-def _plain(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The bytes of a file, inflated where they are compressed; its name is not asked."""
+def _inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The bytes of a file, inflated if they are compressed, whatever the name says."""
     first = next(chunks, b"")
     if not first.startswith(_GZIP):
         yield first
         yield from chunks
         return
     inflate = zlib.decompressobj(wbits=31)
-    for chunk in _after(first, chunks):
+    for chunk in chain((first,), chunks):
         rest = chunk
         while rest:
             if inflate.eof:
@@ -118,11 +241,6 @@ def _plain(chunks: Iterator[bytes]) -> Iterator[bytes]:
         raise zlib.error
 
 
-def _after(first: bytes, others: Iterable[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from others
-
-
 def with_rotated(path: Path) -> list[Path]:
     """The log at `path` and what was rotated away from it, oldest first.
 
@@ -131,7 +249,7 @@ def with_rotated(path: Path) -> list[Path]:
     """
     found: dict[tuple[int, int], Path] = {}
     for sibling in path.parent.iterdir():
-        matched = _SIBLING(sibling.name.removeprefix(path.name))
+        matched = _ROTATED(sibling.name.removeprefix(path.name))
         if not sibling.name.startswith(path.name) or matched is None or not sibling.is_file():
             continue
         number, date, compressed = matched.groups()
@@ -143,78 +261,86 @@ def with_rotated(path: Path) -> list[Path]:
     return [*rotated, path] if path.exists() or not rotated else rotated
 
 
-def parse_moment(text: str, now: datetime) -> datetime | None:
-    """The moment that `text` names: RFC 3339, or how long before `now`, such as `30m` or `7d`.
+def follow(paths: Sequence[Path], wait: Callable[[], None], on_broken: OnBroken) -> Iterator[Entry]:
+    """Every entry of the files from their begin, and what is written to them from then on.
 
-    A time without an offset is UTC. None where it is neither.
+    A file may be renamed and created anew, or copied and truncated. Never ends by itself; `wait`
+    is called whenever there is nothing to read.
+
+    Raises:
+        OSError: a file cannot be opened at the start, or read.
     """
+    followed = [_FollowedName(path, on_broken) for path in paths]
     try:
-        if (ago := _AGO(text)) is not None:
-            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
+        for each in followed:
+            each.open()
+        while True:
+            read = False
+            for each in followed:
+                for entry in each.poll():
+                    read = True
+                    yield entry
+            if not read:
+                wait()
+    finally:
+        for each in followed:
+            each.close()
 
 
-def line_time(moment: datetime) -> str:
-    """A moment as `timestamp` has it; such texts compare as the moments do."""
-    text = moment.astimezone(UTC).isoformat(timespec="microseconds")
-    return text.removesuffix("+00:00") + "Z"
+class _FollowedName:
+    """All files that have, or had, one name."""
+
+    def __init__(self, path: Path, on_broken: OnBroken) -> None:
+        self._path = path
+        self._on_broken = on_broken
+        self._files: list[_GrowingFile] = []
+
+    def open(self) -> None:
+        lines = Lines(str(self._path), self._on_broken)
+        self._files.append(_GrowingFile(self._path.open("rb"), lines))
+
+    def poll(self) -> Iterator[Entry]:
+        """What came since; a file of the name that is new is read from its begin."""
+        for file in self._files:
+            yield from file.poll()
+        try:
+            if self._files[-1].is_at(self._path):
+                return
+            self.open()
+        except FileNotFoundError:
+            # Renamed, and not created anew yet.
+            return
+        yield from self._files[-1].poll()
+        while len(self._files) > _MAX_OPEN:
+            oldest = self._files.pop(0)
+            yield from oldest.poll()
+            oldest.close()
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which lines are wanted: those that fit all that is set. What is not set fits any line.
+class _GrowingFile:
+    """One file, and how far it is read."""
 
-    `since` is inclusive, `until` is not. A line that lacks a key does not fit what asks for it.
-    """
+    def __init__(self, file: BinaryIO, lines: Lines) -> None:
+        self.close = file.close
+        self._descriptor = file.fileno()
+        self._lines = lines
+        self._place = 0
+        self._witness = b""
 
-    codes: frozenset[int] = field(default_factory=frozenset)
-    rule: str | None = None
-    account_id: str | None = None
-    liquidator_id: str | None = None
-    liquidation_id: int | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    outcome: str | None = None
-    min_latency_us: int | None = None
+    def is_at(self, path: Path) -> bool:
+        return os.path.samestat(os.fstat(self._descriptor), path.stat())
 
-    @property
-    def all(self) -> bool:
-        """Whether every line fits."""
-        return self == Filter()
-
-    def matches(self, fields: Mapping[str, Any]) -> bool:
-        """Whether a line is wanted."""
-        exact = (
-            ("rule", self.rule),
-            ("account_id", self.account_id),
-            ("liquidator_id", self.liquidator_id),
-            ("liquidation_id", self.liquidation_id),
-            ("outcome", self.outcome),
-        )
-        return (
-            all(wanted is None or fields.get(key) == wanted for key, wanted in exact)
-            and (not self.codes or _is_one_of(fields.get("code"), self.codes))
-            and self._in_time(fields.get("timestamp"))
-            and self._slow(fields.get("latency_us"))
-        )
-
-    def _in_time(self, timestamp: object) -> bool:
-        if self.since is None and self.until is None:
-            return True
-        if not isinstance(timestamp, str):
-            return False
-        return (self.since is None or timestamp >= line_time(self.since)) and (
-            self.until is None or timestamp < line_time(self.until)
-        )
-
-    def _slow(self, latency_us: object) -> bool:
-        if self.min_latency_us is None:
-            return True
-        return isinstance(latency_us, int) and latency_us >= self.min_latency_us
-
-
-def _is_one_of(code: object, wanted: frozenset[int]) -> bool:
-    return isinstance(code, int) and code in wanted
+    def poll(self) -> Iterator[Entry]:
+        start = self._place - len(self._witness)
+        if os.pread(self._descriptor, len(self._witness), start) != self._witness:
+            # What was read of a last line is gone with the rest.
+            yield from self._lines.end()
+            self._place, self._witness = 0, b""
+        while chunk := os.pread(self._descriptor, _CHUNK, self._place):
+            self._place += len(chunk)
+            self._witness = (self._witness + chunk[-_WITNESS:])[-_WITNESS:]
+            yield from self._lines.feed(chunk)

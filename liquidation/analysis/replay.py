@@ -1,4 +1,4 @@
-"""Decides what was logged once more: under the rules of then, and under others.
+"""Decides a log again: under the rules of then, and under others.
 
 Under the rules of then every decision has to come out as it stands in the log, to the last word;
 this shows that the log has all that was decided from. Under others it may come out differently:
@@ -11,25 +11,27 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final
 
-from liquidation.analysis.reader import Entry
-from liquidation.analysis.report import amount_of, is_decision, text_of
-from liquidation.analysis.request_of import Inputs, NotReplayableError, decision_inputs
-from liquidation.analysis.tallies import Names
+from liquidation.analysis.counters import Count, TopK, parse_amount
+from liquidation.analysis.reader import Entry, Fields, code_of, is_decision, text_of
+from liquidation.analysis.redecide import (
+    Inputs,
+    NotReplayableError,
+    RulesInForce,
+    decision_inputs,
+    outcome_fields,
+)
 from liquidation.rules.checks import slot_taken
 from liquidation.rules.model import Decision
-from liquidation.rules.numbers import EXACT, ZERO, plain
-from liquidation.rules.policy import RULE_NAMES, Policy, PolicyError, policy_from_record
+from liquidation.rules.numbers import plain
+from liquidation.rules.policy import RULE_NAMES, Policy
 
-__all__ = ["Difference", "Direction", "Flip", "Replay", "RulesInForce", "told"]
-
-# Versions of rules, of all processes of a log together.
-_MAX_POLICIES: Final = 10_000
-# Disagreements and lines with a problem that are told one by one; all are counted.
-_MAX_TOLD: Final = 100
-_DEFAULT: Final = Policy()
+# Disagreements and lines with a problem that are listed one by one; all are counted.
+_MAX_LISTED: Final = 100
 # Codes of refusals that stand for no rule of the policy: a fault, a key that is not good, too many
 # calls, a request_id with other terms, and a store that did not answer or a caller who went away.
 _OUTSIDE: Final = frozenset({-1000, -1001, -1002, -1003, -1007, -1011})
+# Accounts, and liquidators, that are listed as the most affected.
+_MOST: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,79 +47,18 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """A decision that has another code under the candidate."""
+    """A decision that has another code under the candidate; the notional is exact USDC."""
 
     source: str
     decision_id: str
     liquidation_id: str
     account_id: str
     liquidator_id: str
-    total_notional: Decimal
+    total_notional: str
     code: int
     message: str
-    new_code: int
-    new_message: str
-
-
-@dataclass(slots=True)
-class Direction:
-    """Flips that go the same way: how many, and their notional in USDC."""
-
-    count: int = 0
-    notional: Decimal = ZERO
-
-    def add(self, notional: Decimal) -> None:
-        """Counts one."""
-        self.count += 1
-        self.notional = EXACT.add(self.notional, notional)
-
-
-class RulesInForce:
-    """Which rules a line was decided under: what its process told, or what stands in for it."""
-
-    def __init__(self, own: Policy | None = None) -> None:
-        """`own` are the rules of processes that told none."""
-        self._own = own
-        self._told: dict[str, dict[str, Policy]] = {}
-        self._versions = 0
-        self._same: dict[str, Policy] = {}
-        self.unreadable: list[str] = []
-
-    def expect(self, entry: Entry) -> None:
-        """Takes the rules that a process told first: they hold for what it logged before, too."""
-        process = text_of(entry.fields, "process")
-        if entry.fields.get("event") == "rules" and process not in self._told:
-            self.take(entry)
-
-    def take(self, entry: Entry) -> None:
-        """Takes the rules that a process tells from here on, where the line tells any."""
-        if entry.fields.get("event") != "rules":
-            return
-        process, record = text_of(entry.fields, "process"), entry.fields.get("rules")
-        try:
-            policy = policy_from_record(record if isinstance(record, dict) else {})
-        except PolicyError as error:
-            if len(self.unreadable) < _MAX_TOLD:
-                self.unreadable.append(f"{entry.source}: rules: {error}")
-            return
-        # A decision that was begun before the rules changed is told after that, so the earlier
-        # versions of a process are kept.
-        policies = self._told.setdefault(process, {})
-        if policy.version not in policies and self._versions >= _MAX_POLICIES:
-            return
-        self._versions += policy.version not in policies
-        # Many processes tell the same rules; they are held once.
-        policies[policy.version] = self._same.setdefault(repr(policy), policy)
-
-    def of(self, fields: Mapping[str, Any]) -> Policy | None:
-        """The rules of a line; None where nothing tells them."""
-        version = text_of(fields, "rules_version")
-        told = self._told.get(text_of(fields, "process"), {}).get(version)
-        if told is not None:
-            return told
-        if self._own is not None:
-            return self._own
-        return _DEFAULT if version == _DEFAULT.version else None
+    candidate_code: int
+    candidate_message: str
 
 
 @dataclass
@@ -137,20 +78,20 @@ class Replay:
     compared: int = 0
     reworded: int = 0
     matrix: Counter[tuple[int, int]] = field(default_factory=Counter)
-    flips: Direction = field(default_factory=Direction)
-    refused_now: Direction = field(default_factory=Direction)
-    accepted_now: Direction = field(default_factory=Direction)
-    accounts: Names = field(default_factory=Names)
-    liquidators: Names = field(default_factory=Names)
+    flips: Count = field(default_factory=Count)
+    refused_now: Count = field(default_factory=Count)
+    accepted_now: Count = field(default_factory=Count)
+    accounts: TopK = field(default_factory=TopK)
+    liquidators: TopK = field(default_factory=TopK)
     flipped: list[Flip] = field(default_factory=list)
 
     @property
-    def sound(self) -> bool:
+    def agrees(self) -> bool:
         """Whether every line could be replayed, and agrees under the rules of then."""
         return not self.disagreed and not self.failed
 
     def add(self, entry: Entry) -> None:
-        """Decides a line again where it is a decision; takes the rules where it tells them."""
+        """Decides a line again if it is a decision; takes the rules if it has them."""
         fields = entry.fields
         self.rules.take(entry)
         if not is_decision(fields) and fields.get("known") is not True:
@@ -169,13 +110,13 @@ class Replay:
             self._under_candidate(entry, inputs, self.candidate)
 
     def _under_own(self, entry: Entry, inputs: Inputs) -> None:
-        policy = self.rules.of(entry.fields)
-        if policy is None:
+        rules = self.rules.of(entry.fields)
+        if rules is None:
             version = text_of(entry.fields, "rules_version")
             self._fail(entry, "its rules are not known", f"version {version!r:.80}")
             return
-        decision = _decided(entry.fields, inputs, policy)
-        now = told(decision) | _asked(inputs, decision)
+        decision = _decided(entry.fields, inputs, rules[0])
+        now = outcome_fields(decision) | _asked(inputs, decision)
         differences = list(_differences(entry, now))
         if not differences:
             self.agreed += 1
@@ -183,56 +124,79 @@ class Replay:
             self.left_out["ids that the rules look at are masked"] += 1
         else:
             self.disagreed += 1
-            self.differences += differences[: max(_MAX_TOLD - len(self.differences), 0)]
+            self.differences += differences[: max(_MAX_LISTED - len(self.differences), 0)]
 
     def _under_candidate(self, entry: Entry, inputs: Inputs, candidate: Policy) -> None:
         fields = entry.fields
-        now = told(_decided(fields, inputs, candidate))
-        before, after = _whole(fields.get("code")), _whole(now["code"])
+        now = outcome_fields(_decided(fields, inputs, candidate))
+        before, after = code_of(fields), code_of(now)
         self.compared += 1
         self.matrix[before, after] += 1
         if before == after:
             self.reworded += now["message"] != fields.get("message")
             return
-        notional = amount_of(now, "total_notional")
-        self.flips.add(notional)
+        notional, refused = parse_amount(now["total_notional"]), int(after != 0)
+        self.flips.add(1, refused, notional)
         if before == 0:
-            self.refused_now.add(notional)
+            self.refused_now.add(1, refused, notional)
         elif after == 0:
-            self.accepted_now.add(notional)
-        self.accounts.add(text_of(fields, "account_id"), refused=after != 0, notional=notional)
-        liquidator = text_of(fields, "liquidator_id")
-        self.liquidators.add(liquidator, refused=after != 0, notional=notional)
+            self.accepted_now.add(1, refused, notional)
+        self.accounts.add(text_of(fields, "account_id"), 1, refused, notional)
+        self.liquidators.add(text_of(fields, "liquidator_id"), 1, refused, notional)
         if len(self.flipped) < self.examples:
-            self.flipped.append(_flip(entry, notional, before, now))
+            self.flipped.append(_flip(entry, notional, now))
 
     def _fail(self, entry: Entry, reason: str, problem: str) -> None:
         self.failed[reason] += 1
-        if len(self.failures) < _MAX_TOLD:
+        if len(self.failures) < _MAX_LISTED:
             self.failures.append(f"{entry.source}: {reason}: {problem}")
 
+    def record(self, broken: int) -> dict[str, Any]:
+        """What came of it, as a JSON object; `broken` lines were none of the log's."""
+        failed = dict(self.failed.most_common())
+        return {
+            "decisions": self.decisions,
+            "agreed": self.agreed,
+            "disagreed": self.disagreed,
+            "differences": self.differences,
+            "left_out": dict(self.left_out.most_common()),
+            "failed": failed | ({"none of the log's lines": broken} if broken else {}),
+            "failures": [*self.failures, *self.rules.unreadable],
+            "candidate": None if self.candidate is None else self._candidate(self.candidate),
+        }
 
-def told(decision: Decision) -> dict[str, Any]:
-    """What a log line says of a decision."""
-    refusal = decision.refusal
-    line: dict[str, Any] = {
-        "outcome": "accepted" if refusal is None else "refused",
-        "code": 0 if refusal is None else refusal.row.code,
-        "name": "" if refusal is None else refusal.row.kind.name,
-        "message": "" if refusal is None else refusal.message,
-        "rule": "" if refusal is None else refusal.rule,
-        "total_notional": decision.total_notional,
-        "least_req_ratio": decision.least_req_ratio,
-        "margin_ratio": decision.margin_ratio,
-        "maintenance_margin_ratio": decision.maintenance_margin_ratio,
-        "revision": decision.liquidation_revision,
-    }
-    if decision.shadow:
-        line["shadow"] = [
-            {"rule": each.rule, "code": each.row.code, "message": each.message}
-            for each in decision.shadow
-        ]
-    return line
+    def _candidate(self, candidate: Policy) -> dict[str, Any]:
+        return {
+            "rules_version": candidate.version,
+            "decided": self.compared,
+            "flips": _flips(self.flips),
+            "accepted_to_refused": _flips(self.refused_now),
+            "refused_to_accepted": _flips(self.accepted_now),
+            "same_code_other_words": self.reworded,
+            "matrix": [
+                {"from": before, "to": after, "count": count}
+                for (before, after), count in sorted(self.matrix.items(), reverse=True)
+            ],
+            "accounts": _most_affected(self.accounts),
+            "liquidators": _most_affected(self.liquidators),
+            "examples": self.flipped,
+        }
+
+
+def _flips(flips: Count) -> dict[str, Any]:
+    return {"count": flips.lines, "total_notional": plain(flips.notional)}
+
+
+def _most_affected(names: TopK) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": name,
+            "flips": flips.lines,
+            "now_refused": flips.refused,
+            "total_notional": plain(flips.notional),
+        }
+        for name, flips in names.top(_MOST)
+    ]
 
 
 def _asked(inputs: Inputs, decision: Decision) -> dict[str, Any]:
@@ -250,7 +214,7 @@ def _asked(inputs: Inputs, decision: Decision) -> dict[str, Any]:
     }
 
 
-def _decided(fields: Mapping[str, Any], inputs: Inputs, policy: Policy) -> Decision:
+def _decided(fields: Fields, inputs: Inputs, policy: Policy) -> Decision:
     decision = inputs.decide(policy)
     state = inputs.state
     held = state is not None and state.active_claim is not None
@@ -265,16 +229,15 @@ def _differences(entry: Entry, now: Mapping[str, Any]) -> Iterable[Difference]:
     for key in {**now, "shadow": None}:
         logged, decided = fields.get(key), now.get(key)
         if logged != decided or type(logged) is not type(decided):
-            yield Difference(
-                entry.source, text_of(fields, "decision_id"), key, str(logged), str(decided)
-            )
+            decision_id = text_of(fields, "decision_id")
+            yield Difference(entry.source, decision_id, key, str(logged), str(decided))
 
 
-def _why_not(fields: Mapping[str, Any]) -> str:
-    """Why a line is not to be decided again, by what it says of itself; "" where it is."""
+def _why_not(fields: Fields) -> str:
+    """Why a line is not to be decided again, by what it says of itself; "" if it is."""
     if fields.get("known") is True:
         return "a request_id that was known: answered as before"
-    request, code = fields.get("request"), _whole(fields.get("code"))
+    request, code = fields.get("request"), code_of(fields)
     if isinstance(request, dict) and "head_base64" in request:
         return "the request was cut, or was no message"
     if code in _OUTSIDE and fields.get("rule") not in RULE_NAMES:
@@ -282,16 +245,17 @@ def _why_not(fields: Mapping[str, Any]) -> str:
     return ""
 
 
-def _by_masked_ids(fields: Mapping[str, Any], differences: Iterable[Difference]) -> bool:
+def _by_masked_ids(fields: Fields, differences: Iterable[Difference]) -> bool:
     """Whether a decision may differ because the log has hashes in the place of ids."""
     by_ids = {"well_formed", "liquidator_not_in_liquidation"}
-    rules = {
-        text for each in differences if each.key == "rule" for text in (each.logged, each.decided)
-    }
-    return bool(fields.get("masked")) and bool((rules | {text_of(fields, "rule")}) & by_ids)
+    rules = {text_of(fields, "rule")}
+    for each in differences:
+        if each.key == "rule":
+            rules |= {each.logged, each.decided}
+    return bool(fields.get("masked")) and bool(rules & by_ids)
 
 
-def _flip(entry: Entry, notional: Decimal, before: int, now: Mapping[str, Any]) -> Flip:
+def _flip(entry: Entry, notional: Decimal, now: Fields) -> Flip:
     fields = entry.fields
     return Flip(
         entry.source,
@@ -299,13 +263,9 @@ def _flip(entry: Entry, notional: Decimal, before: int, now: Mapping[str, Any]) 
         str(fields.get("liquidation_id", "")),
         text_of(fields, "account_id"),
         text_of(fields, "liquidator_id"),
-        notional,
-        before,
+        plain(notional),
+        code_of(fields),
         text_of(fields, "message"),
-        _whole(now["code"]),
+        code_of(now),
         text_of(now, "message"),
     )
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) and -10_000 < value <= 0 else -1000

@@ -11,20 +11,20 @@ from liquidation.server.grpc_environment import prepare
 
 __all__ = ["main"]
 
-# Each is a module of its own name, read once its command is asked for: a probe asks for `health`
-# every few seconds, and would spend most of its time on reading the server.
-_COMMANDS: Final = (
-    "check",
-    "claims",
-    "db",
-    "errors",
-    "health",
-    "keys",
-    "logs",
-    "rules",
-    "serve",
-    "settings",
-)
+# The module of each command is read once the command is asked for: a probe asks for `health` every
+# few seconds, and would spend most of its time on reading the server.
+_COMMANDS: Final = {
+    "check": "check",
+    "claims": "claims",
+    "db": "db",
+    "errors": "reference",
+    "health": "health",
+    "keys": "keys",
+    "logs": "logs",
+    "rules": "reference",
+    "serve": "serve",
+    "settings": "reference",
+}
 
 
 class _Commands(click.Group):
@@ -37,7 +37,9 @@ class _Commands(click.Group):
         if cmd_name == "serve":
             # gRPC reads its environment when it is imported, which the command does.
             prepare()
-        command: click.Command = getattr(import_module(f"liquidation.cli.{cmd_name}"), cmd_name)
+        command: click.Command = getattr(
+            import_module(f"liquidation.cli.{_COMMANDS[cmd_name]}"), cmd_name
+        )
         return command
 
 

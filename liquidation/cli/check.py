@@ -1,26 +1,75 @@
 """`liquidation check`: may these claims be carried out?"""
 
-import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from io import UnsupportedOperation
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
-import orjson
+from google.protobuf.duration_pb2 import Duration
 
-from liquidation.cli.answering import MODES, Answered, Ask, answered, in_process, over
-from liquidation.cli.connecting import Server, connected, optional_server_options
-from liquidation.cli.options import format_option, policy_of, rules_option, screen
-from liquidation.cli.records import record
-from liquidation.cli.requests import Line, flags_given, from_flags, from_lines, request_options
+from liquidation.cli.options import (
+    NARROW,
+    PAGE,
+    Cell,
+    Server,
+    connected,
+    format_option,
+    plainly,
+    policy_of,
+    progress_bar,
+    proto_json,
+    rules_option,
+    screen,
+    server_options,
+    size_of,
+    with_options,
+    write_json,
+)
+from liquidation.cli.requests import (
+    MODES,
+    REQUEST_OPTIONS,
+    Answered,
+    Ask,
+    Line,
+    answered,
+    flags_given,
+    from_flags,
+    from_lines,
+    in_process,
+    over,
+)
+from liquidation.client import ClaimAnswer, LiquidationRefused
+from liquidation.v1.liquidation_pb2 import ClaimedPosition, ClaimTerms, Decision
 
-__all__ = ["check"]
+if TYPE_CHECKING:
+    from liquidation.cli.table import Screen
 
-# Bytes from which on a file is long, and worth a progress bar.
-_LONG: Final = 1024 * 1024
+# Ratios of a request that are shown.
+_MAX_RATIOS: Final = 3
+# The columns of answers, and how each is laid out.
+_COLUMNS: Final[dict[str, dict[str, Any]]] = {
+    ">line": {},
+    ">liquidation": {},
+    "liquidator": {"overflow": "ellipsis", "no_wrap": True, "max_width": 20},
+    "ratio": {"max_width": 14},
+    "outcome": {},
+    ">code": {},
+    "message": {},
+    ">least ratio": {"max_width": 10},
+}
+# Those of a narrow screen: code and message stand together, and tell the outcome too.
+_NARROW_COLUMNS: Final[dict[str, dict[str, Any]]] = {
+    ">line": {},
+    ">id": {},
+    "ratio": {"max_width": 8},
+    ">least": {"max_width": 8},
+    "answer": {},
+}
 
 Tell = Callable[[str], None]
 
@@ -31,7 +80,7 @@ Tell = Callable[[str], None]
     type=click.File("rb", lazy=True),
     help='CheckClaimRequests as JSON, one a line; "-" is stdin.',
 )
-@optional_server_options
+@server_options(optional=True)
 @click.option(
     "--mode",
     type=click.Choice(list(MODES)),
@@ -44,7 +93,7 @@ Tell = Callable[[str], None]
     is_flag=True,
     help="Ask for every rule's outcome: in jsonl, and in the table of one request.",
 )
-@request_options
+@with_options(REQUEST_OPTIONS)
 def check(
     *,
     file: BinaryIO | None,
@@ -79,7 +128,7 @@ def check(
         raise click.UsageError("--mode says how a server is asked: it needs --address")
     if server is not None and rules is not None:
         raise click.UsageError("--address and --rules exclude each other")
-    write = _write_jsonl if form == "jsonl" else screen().write_answers
+    on = None if form == "jsonl" else screen()
     unanswered = 0
     with ExitStack() as open_until_done:
         ask = _asked(
@@ -95,7 +144,12 @@ def check(
                     tell(f"line {each.line.number}: {each.line.problem}")
                 yield each
 
-        write(told(answered(lines, ask)), one=file is None)
+        outcomes = told(answered(lines, ask))
+        if on is None:
+            for each in outcomes:
+                write_json(_record(each), option=0)
+        else:
+            _write_answers(on, outcomes, one=file is None)
     if unanswered:
         sys.exit(1)
 
@@ -141,16 +195,9 @@ def _own_reader(file: BinaryIO) -> BinaryIO:
 def _read(file: BinaryIO) -> Iterator[tuple[Iterable[bytes], Tell]]:
     """A file's lines. A long one shows on standard error how far it is read.
 
-    Only where standard error is a terminal of its own: where answers go there too they are the
-    progress.
+    Unless answers go to the same terminal: then they are the progress.
     """
-    size = _size(file)
-    bar = None
-    if size >= _LONG and sys.stderr.isatty() and not sys.stdout.isatty():
-        try:
-            bar = screen().Bar(size)
-        except click.ClickException:
-            bar = None
+    bar = None if sys.stdout.isatty() else progress_bar(size_of(file))
     if bar is None:
         yield file, _tell
         return
@@ -158,18 +205,131 @@ def _read(file: BinaryIO) -> Iterator[tuple[Iterable[bytes], Tell]]:
         yield bar.read(file), bar.tell
 
 
-def _size(file: BinaryIO) -> int:
-    """Bytes of a regular file; 0 for what has no size, such as a pipe."""
-    try:
-        return os.fstat(file.fileno()).st_size
-    except (OSError, UnsupportedOperation):
-        return 0
-
-
 def _tell(problem: str) -> None:
     click.echo(problem, err=True)
 
 
-def _write_jsonl(outcomes: Iterable[Answered], *, one: bool) -> None:  # noqa: ARG001 - as tables
-    for each in outcomes:
-        click.echo(orjson.dumps(record(each)))
+def _record(each: Answered) -> dict[str, Any]:
+    """What became of a line; `error` alone if it holds no request."""
+    answer = each.answer
+    if answer is None:
+        return {"line": each.line.number, "error": each.line.problem}
+    decision = None if answer.decision is None else proto_json(Decision, answer.decision)
+    if isinstance(answer, LiquidationRefused):
+        return {
+            "line": each.line.number,
+            "accepted": False,
+            "code": answer.code,
+            "name": answer.name,
+            "message": answer.message,
+            "rule": answer.rule,
+            "decision": decision,
+            "positions": [],
+            "details": _details(answer),
+        }
+    return {
+        "line": each.line.number,
+        "accepted": True,
+        "code": 0,
+        "name": "",
+        "message": "",
+        "rule": "",
+        "decision": decision,
+        "positions": [proto_json(ClaimedPosition, each) for each in answer.positions],
+    }
+
+
+def _details(refused: LiquidationRefused) -> dict[str, Any]:
+    retry_after = None
+    if refused.retry_after is not None:
+        wait = Duration()
+        wait.FromTimedelta(refused.retry_after)
+        retry_after = wait.ToJsonString()
+    return {
+        "http_status": refused.http_status,
+        "grpc_code": refused.grpc_code.name,
+        "metadata": dict(refused.metadata),
+        "field_violations": [
+            {"field": each.field, "description": each.description}
+            for each in refused.field_violations
+        ],
+        "retry_after": retry_after,
+    }
+
+
+def _write_answers(on: "Screen", outcomes: Iterable[Answered], *, one: bool) -> None:
+    """A row an answer, and how often each code was given; of `one` request all that is known."""
+    columns = _NARROW_COLUMNS if on.width < NARROW else _COLUMNS
+    counts: Counter[tuple[int, str]] = Counter()
+    rest = iter(outcomes)
+    while page := list(islice(rest, PAGE)):
+        rows = map(_row, page)
+        on.table(list(columns.items()), ([row[name] for name in columns] for row in rows))
+        counts.update(_code(each) for each in page)
+        if one and (answer := page[0].answer) is not None:
+            _write_details(on, answer)
+    if not one:
+        on.table(
+            (">code", "name", ">count"),
+            (
+                ("" if code > 0 else str(code), name, f"{count:,}")
+                for (code, name), count in sorted(counts.items(), reverse=True)
+            ),
+            total=("", "in all", f"{counts.total():,}"),
+        )
+
+
+def _row(each: Answered) -> dict[str, Cell]:
+    answer, request = each.answer, each.line.request
+    code, message, outcome, style = "0", "", "accepted", "green"
+    if answer is None:
+        code, message, outcome, style = "", each.line.problem, "no request", "yellow"
+    elif isinstance(answer, LiquidationRefused):
+        code, message, outcome, style = str(answer.code), answer.message, "refused", "red"
+    decision = None if answer is None else answer.decision
+    liquidation = "" if request is None else str(request.terms.liquidation_id)
+    least = "" if decision is None else plainly(decision.least_req_ratio)
+    head = {"": f"{outcome}:", "0": outcome}.get(code, code)
+    return {
+        ">line": str(each.line.number),
+        ">liquidation": liquidation,
+        ">id": liquidation,
+        "liquidator": "" if request is None else request.terms.liquidator_id,
+        "ratio": "" if request is None else _ratio(request.terms),
+        "outcome": (outcome, style),
+        ">code": (code, style),
+        "message": message,
+        ">least ratio": least,
+        ">least": least,
+        "answer": [(head, style), (f" {message}" if message else "", "")],
+    }
+
+
+def _code(each: Answered) -> tuple[int, str]:
+    if each.answer is None:
+        return 1, "no request"
+    if isinstance(each.answer, LiquidationRefused):
+        return each.answer.code, each.answer.name
+    return 0, "accepted"
+
+
+def _ratio(terms: ClaimTerms) -> str:
+    """What is asked for, such as "1 + 0.05" or "0.5, 1"."""
+    ratios = [terms.ratio_qty_request] if terms.ratio_qty_request else []
+    ratios += [named.ratio_qty_request for named in terms.symbols[: _MAX_RATIOS + 1]]
+    text = ", ".join(ratios[:_MAX_RATIOS]) + (", …" if len(ratios) > _MAX_RATIOS else "")
+    return f"{text} + {terms.extra_liquidation_ratio}" if terms.extra_liquidation_ratio else text
+
+
+def _write_details(on: "Screen", answer: ClaimAnswer) -> None:
+    """Of one answer what has no room in a row: fields, positions and the trace."""
+    if isinstance(answer, LiquidationRefused):
+        violations = ((each.field, each.description) for each in answer.field_violations)
+        on.table(("field", "problem"), violations)
+    else:
+        on.positions("symbol", answer.positions)
+    if answer.decision is not None:
+        on.trace(
+            (each.rule, "" if each.outcome is None else each.outcome.name, each.facts)
+            for each in answer.decision.trace
+        )

@@ -1,24 +1,69 @@
 """`liquidation claims`: what is being carried out, what became of it, and an operator's way out."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-import orjson
 
-from liquidation.cli.connecting import Server, connected, server_options
-from liquidation.cli.options import format_option, screen
-from liquidation.cli.records import claim_json, claim_record_json
-from liquidation.cli.texts import Number, Utf8, moment, printable
+from liquidation.cli.options import (
+    NARROW,
+    PAGE,
+    Column,
+    Piece,
+    Server,
+    connected,
+    format_option,
+    moment,
+    number,
+    plainly,
+    printable,
+    proto_json,
+    screen,
+    server_options,
+    text,
+    write_json,
+)
 from liquidation.client import LiquidationRefused
-from liquidation.rules.numbers import plain
-from liquidation.values import Claim, ClaimRecord, ClaimState
+from liquidation.v1 import claim_service_pb2
+from liquidation.values import Claim, ClaimEvent, ClaimRecord, ClaimState, ClaimTerms
 
-__all__ = ["claims"]
+if TYPE_CHECKING:
+    from liquidation.cli.table import Screen
 
 _NOT_FOUND: Final = -1006
+# Characters below which a list has two lines a claim.
+_ROOMY: Final = 140
+# A claim's id, which the other commands need, is always there in one piece.
+_COLUMNS: Final[tuple[Column, ...]] = (
+    ("claim", {"no_wrap": True}),
+    ("state", {"no_wrap": True}),
+    "account",
+    ">liquidation",
+    "liquidator",
+    ("begun (UTC)", {"min_width": 10}),
+    ("ends, ended", {"min_width": 10}),
+)
+_NARROW_COLUMNS: Final[tuple[Column, ...]] = (
+    ("claim, account", {"min_width": 32}),
+    ("state, begun (UTC)", {"min_width": 19}),
+    "liquidation, liquidator",
+)
+_HISTORY_COLUMNS: Final[tuple[Column, ...]] = (
+    ("time (UTC)", {"no_wrap": True}),
+    "change",
+    "lease until",
+    "reason",
+)
+_STYLES: Final = {
+    ClaimState.ACTIVE: "yellow",
+    ClaimState.COMPLETED: "green",
+    ClaimState.CANCELLED: "dim",
+    ClaimState.EXPIRED: "red",
+}
 _STATES: Final = [state.name.lower() for state in ClaimState]
 
 
@@ -33,9 +78,9 @@ def claims() -> None:
 
 
 @claims.command("list", short_help="Claims, newest first.")
-@server_options
-@click.option("--account", type=Utf8(), metavar="ID", default="", help="Only those on an account.")
-@click.option("--liquidation-id", type=Number(), metavar="N", help="Only those on a liquidation.")
+@server_options()
+@click.option("--account", type=text, metavar="ID", default="", help="Only those on an account.")
+@click.option("--liquidation-id", type=number, metavar="N", help="Only those on a liquidation.")
 @click.option("--state", type=click.Choice(_STATES), help="Only those in a state.")
 @format_option("jsonl", help_="For people, or for programs: one Claim a line.")
 def list_claims(
@@ -54,17 +99,22 @@ def list_claims(
       1  the server did not answer, or refused
       2  the command was not used as it is meant to be
     """
-    write = _write_jsonl if form == "jsonl" else screen().write_claims
+    on = None if form == "jsonl" else screen()
     wanted = None if state is None else ClaimState[state.upper()]
     with connected(server) as client:
-        write(client.list_claims(account, liquidation_id or 0, wanted, page_size=500))
+        listed = client.list_claims(account, liquidation_id or 0, wanted, page_size=PAGE)
+        if on is None:
+            for claim in listed:
+                write_json(proto_json(claim_service_pb2.Claim, claim), option=0)
+        else:
+            _write_claims(on, listed)
 
 
 @claims.command(short_help="One claim: what it takes, and its history.")
-@click.argument("claim_id", type=Utf8(), default="")
-@server_options
+@click.argument("claim_id", type=text, default="")
+@server_options()
 @click.option(
-    "--request-id", type=Utf8(), metavar="ID", default="", help="By the id that the caller gave it."
+    "--request-id", type=text, metavar="ID", default="", help="By the id that the caller gave it."
 )
 @format_option("json", help_="For people, or for programs: the GetClaimResponse.")
 def show(claim_id: str, server: Server, request_id: str, form: str) -> None:
@@ -83,19 +133,23 @@ def show(claim_id: str, server: Server, request_id: str, form: str) -> None:
     """
     if bool(claim_id) is bool(request_id):
         raise click.UsageError("give CLAIM_ID, or --request-id, and not both")
-    write = _write_json if form == "json" else screen().write_claim
+    on = None if form == "json" else screen()
     with connected(server) as client, _known(claim_id or request_id):
-        write(client.get_claim(claim_id, request_id))
+        record = client.get_claim(claim_id, request_id)
+        if on is None:
+            write_json(proto_json(claim_service_pb2.GetClaimResponse, record))
+        else:
+            _write_claim(on, record)
 
 
 @claims.command(short_help="End a claim whose positions were not transferred.")
-@click.argument("claim_id", type=Utf8())
-@server_options
+@click.argument("claim_id", type=text)
+@server_options()
 @click.option("--force", is_flag=True, help="As an operator: without the token; logged as such.")
-@click.option("--token", type=Number(), metavar="N", help="The claim's fencing token.")
+@click.option("--token", type=number, metavar="N", help="The claim's fencing token.")
 @click.option(
     "--reason",
-    type=Utf8(),
+    type=text,
     metavar="TEXT",
     required=True,
     help="Why, in up to 256 characters; kept with the claim and in the log.",
@@ -152,16 +206,100 @@ def _ask(claim: Claim) -> None:
         f"Claim {claim.claim_id} is active. Its lease ends {moment(claim.expire_time)} UTC.",
         f"  account {claim.account_id}",
         f"  liquidation {claim.terms.liquidation_id}, liquidator {claim.terms.liquidator_id}",
-        *(f"  {each.symbol} {plain(each.qty)}" for each in claim.positions),
+        *(f"  {each.symbol} {plainly(each.qty)}" for each in claim.positions),
     )
     click.echo(printable("\n".join(told)), err=True)
     click.confirm("Cancel it?", abort=True, err=True)
 
 
-def _write_jsonl(listed: Iterator[Claim]) -> None:
-    for claim in listed:
-        click.echo(orjson.dumps(claim_json(claim)))
+def _write_claims(on: "Screen", claims: Iterable[Claim]) -> None:
+    """A row a claim, and how many there are."""
+    rest, count = iter(claims), 0
+    while page := list(islice(rest, PAGE)):
+        if on.width >= _ROOMY:
+            on.table(_COLUMNS, map(_roomy_row, page))
+        else:
+            # Two lines a claim, with what there is room for.
+            columns = _NARROW_COLUMNS if on.width >= NARROW else _NARROW_COLUMNS[:2]
+            on.table(columns, (_narrow_row(claim)[: len(columns)] for claim in page))
+        count += len(page)
+    on.line(f" {count:,} {'claim' if count == 1 else 'claims'}")
 
 
-def _write_json(record: ClaimRecord) -> None:
-    click.echo(orjson.dumps(claim_record_json(record), option=orjson.OPT_INDENT_2))
+def _roomy_row(claim: Claim) -> tuple[str | Piece, ...]:
+    return (
+        claim.claim_id,
+        _state(claim.state),
+        claim.account_id,
+        str(claim.terms.liquidation_id),
+        claim.terms.liquidator_id,
+        moment(claim.begin_time),
+        moment(claim.end_time or claim.expire_time),
+    )
+
+
+def _narrow_row(claim: Claim) -> tuple[str | list[Piece], ...]:
+    return (
+        f"{claim.claim_id}\n{claim.account_id}",
+        [_state(claim.state), (f"\n{moment(claim.begin_time)}", "")],
+        f"{claim.terms.liquidation_id}\n{claim.terms.liquidator_id}",
+    )
+
+
+def _write_claim(on: "Screen", record: ClaimRecord) -> None:
+    """One claim: what it is, what it takes, and what happened to it."""
+    claim, terms = record.claim, record.claim.terms
+    on.line(f"Claim {claim.claim_id}", "bold")
+    ended = claim.end_time is not None
+    on.facts(
+        (
+            ("state", _state(claim.state)),
+            ("account", claim.account_id),
+            ("liquidation", f"{terms.liquidation_id}, revision {claim.liquidation_revision}"),
+            ("liquidator", terms.liquidator_id),
+            ("asked for", _asked(terms)),
+            ("limit prices", _listed(terms.limit_price.items())),
+            ("request id", claim.request_id),
+            ("fencing token", str(claim.fencing_token)),
+            ("begun", f"{moment(claim.begin_time)} UTC"),
+            (
+                "ended" if ended else "lease ends",
+                f"{moment(claim.end_time or claim.expire_time)} UTC",
+            ),
+            ("reason", claim.end_reason),
+        )
+    )
+    on.positions("takes", claim.positions)
+    on.table(_HISTORY_COLUMNS, map(_history_row, record.history))
+
+
+def _asked(terms: ClaimTerms) -> str:
+    """What was asked for, such as "1, and 0.05 extra" or "PERP_SOL_USDC 0.5"."""
+    asked = plainly(terms.ratio_qty_request)
+    if not asked:
+        asked = _listed((each.symbol, each.ratio_qty_request) for each in terms.symbols)
+    extra = plainly(terms.extra_liquidation_ratio)
+    return f"{asked}, and {extra} extra" if extra not in ("", "0") else asked
+
+
+def _listed(numbers: Iterable[tuple[str, Any]]) -> str:
+    return "\n".join(f"{name} {plainly(value)}" for name, value in numbers)
+
+
+def _history_row(event: ClaimEvent) -> tuple[str | Piece, ...]:
+    return (
+        moment(event.time),
+        (f"{event.change}, forced", "yellow") if event.forced else str(event.change),
+        _later(event.expire_time, event.time),
+        event.reason,
+    )
+
+
+def _later(time: datetime, other: datetime) -> str:
+    """`time` without its date if that is the date of `other`, which stands beside it."""
+    (date, clock), (other_date, _) = moment(time).split(), moment(other).split()
+    return clock if date == other_date else f"{date} {clock}"
+
+
+def _state(state: ClaimState | None) -> Piece:
+    return ("unknown", "") if state is None else (state.name.lower(), _STYLES[state])

@@ -1,26 +1,36 @@
 """`liquidation db`: the schema of a store, how the store stands, and its move to PostgreSQL."""
 
+import sqlite3
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import UTC
 from types import ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-import orjson
 
-from liquidation.cli import db_sqlite
-from liquidation.cli.db_records import copied_record, status_record
-from liquidation.cli.options import format_option, screen
+from liquidation.cli.options import format_option, moment, reported, screen, write_json
 from liquidation.config.settings import forms
-from liquidation.store.base import StoreError
+from liquidation.store.base import StoreError, StoreStats
 from liquidation.store.locations import PostgresDatabase, SqliteFile, StoreLocation
 from liquidation.store.opening import require_driver
+from liquidation.store.sqlite import schema
+from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.sqlite.status import FileStatus, look
+from liquidation.store.sqlite.store import SqliteStore
 
-__all__ = ["db"]
+if TYPE_CHECKING:
+    # They need the extras `cli` and `postgres`.
+    from liquidation.cli.table import Screen
+    from liquidation.store.copying import Copied
+    from liquidation.store.postgres.status import DatabaseStatus
 
 _VARIABLE: Final = "LIQUIDATION_STORE"
 _URL: Final = "postgresql://URL"
+_UNITS: Final = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 _store_option: Final = click.option(
     "--store",
@@ -76,12 +86,21 @@ def migrate(store: StoreLocation, *, dry_run: bool) -> None:
 
 
 def _migrate_file(file: SqliteFile, *, dry_run: bool) -> None:
+    found = _file_status(file)
+    if found.version > schema.NEWEST:
+        raise click.ClickException(f"{file.told}: {found.problems[-1]}")
     if dry_run:
-        click.echo(f"-- {file.told}: schema version {db_sqlite.version(file)}.")
+        click.echo(f"-- {file.told}: schema version {found.version}.")
         click.echo("-- Every start of a service brings it to the newest; nothing is run by hand.")
         return
-    before, after = db_sqlite.migrate(file)
-    click.echo(f"{file.told}: {_brought(before, after)}")
+    with reported(file.told, sqlite3.Error, StoreError):
+        SqliteStore(file.path, HostClock()).close()
+    click.echo(f"{file.told}: {_brought(found.version, schema.NEWEST)}")
+
+
+def _file_status(file: SqliteFile) -> FileStatus:
+    with reported(file.told, sqlite3.Error, StoreError):
+        return look(file.path, HostClock())
 
 
 def _migrate_database(database: PostgresDatabase, *, dry_run: bool) -> None:
@@ -121,13 +140,121 @@ def status(store: StoreLocation, form: str) -> None:
       1  it cannot, or the store cannot be reached
       2  the command was not used as it is meant to be
     """
-    draw = None if form == "json" else _screen()
-    found = db_sqlite.status(store) if isinstance(store, SqliteFile) else _postgres().status(store)
-    if draw is None:
-        _write_json(status_record(store, found))
+    on = None if form == "json" else screen()
+    found: FileStatus | DatabaseStatus
+    found = _file_status(store) if isinstance(store, SqliteFile) else _postgres().status(store)
+    if on is None:
+        write_json(_status_record(store, found))
     else:
-        draw.write_status(store, found)
+        _write_status(on, store, found)
     sys.exit(bool(found.problems))
+
+
+def _status_record(store: StoreLocation, found: "FileStatus | DatabaseStatus") -> dict[str, Any]:
+    """How a store stands; the first keys are those of every engine."""
+    holds = None
+    if found.holds is not None:
+        ended = found.holds.oldest_end
+        oldest = None if ended is None else ended.astimezone(UTC)
+        holds = asdict(found.holds) | {"oldest_end": oldest}
+    record: dict[str, Any] = {
+        "store": store.told,
+        "works": not found.problems,
+        "problems": found.problems,
+        "notes": found.notes,
+        "next_start_migrates": found.migrates,
+        "holds": holds,
+    }
+    if not isinstance(found, FileStatus):
+        more: dict[str, Any] = _postgres().status_record(found)
+        return record | more
+    return record | {
+        "schema": {"version": found.version, "newest_known": schema.NEWEST},
+        "exists": found.exists,
+        "writable": found.writable,
+        "bytes": {"file": found.size, "write_ahead_log": found.log_size},
+    }
+
+
+def _write_status(on: "Screen", store: StoreLocation, found: "FileStatus | DatabaseStatus") -> None:
+    """How a store stands: what it is, what it holds, and what is to be said of that."""
+    on.line(store.told, "bold")
+    if isinstance(found, FileStatus):
+        on.facts(_of_file(found))
+    else:
+        on.facts(_of_database(found))
+    for problem in found.problems:
+        on.line(f" wrong  {problem}", "red")
+    for note in found.notes:
+        on.line(f" note   {note}", "yellow")
+    if found.problems:
+        on.line(" The service cannot work on it.", "red")
+    else:
+        on.line(" The service can work on it.", "green")
+
+
+def _of_file(found: FileStatus) -> Iterator[tuple[str, str]]:
+    if not found.exists:
+        yield "file", "is not there yet" + ("; a start makes it" if found.writable else "")
+        return
+    yield "file", f"{_size(found.size)}, and {_size(found.log_size)} of write-ahead log"
+    yield "schema", _schema(found.version, schema.NEWEST, migrates=found.migrates)
+    yield from _holdings(found.holds)
+
+
+def _of_database(found: "DatabaseStatus") -> Iterator[tuple[str, str]]:
+    newest = _postgres().NEWEST
+    server, state = found.server, found.state
+    role = "standby" if server.standby else "primary"
+    yield "server", f"PostgreSQL {server.version} at {found.address}, {role}"
+    where = f"schema {server.schema}" if server.schema else "no schema of the search_path is there"
+    yield "database", f"{server.database}, {where}, as role {server.user}"
+    told = _schema(state.version, newest, migrates=found.migrates)
+    oldest = f"\nservices that know version {state.oldest_service} or a newer one can use it"
+    yield "schema", told + (oldest if state.version else "")
+    yield "commits", _commits(found)
+    if found.uncounted:
+        yield "rows", f"not counted: {found.uncounted}"
+    yield from _holdings(found.holds)
+    yield "tables", "\n".join(f"{name} {_size(size)}" for name, size in found.sizes.items())
+
+
+def _commits(found: "DatabaseStatus") -> str:
+    server = found.server
+    lines = [f"synchronous_commit {server.synchronous_commit}"]
+    names = server.synchronous_standby_names
+    lines.append(f"synchronous_standby_names {names}" if names else "no synchronous standby")
+    for each in found.standbys:
+        unseen = "a member of pg_monitor sees its state"
+        state = f"{each.state}, {each.sync_state}" if each.state else unseen
+        lines.append(f"standby {each.name or 'without a name'}: {state}")
+    return "\n".join(lines)
+
+
+def _schema(version: int, newest: int, *, migrates: bool) -> str:
+    if version == newest:
+        return f"version {version}, the newest known here"
+    told = f"version {version}, {newest} is the newest known here" if version else "none yet"
+    return f"{told}; a start makes it {newest}" if migrates else told
+
+
+def _holdings(holds: StoreStats | None) -> Iterator[tuple[str, str]]:
+    if holds is None:
+        return
+    yield "liquidations", f"{holds.open_liquidations:,} open, {holds.closed_liquidations:,} closed"
+    over = f", {holds.overdue:,} whose lease ran out" if holds.overdue else ""
+    ended = f"{holds.completed:,} completed, {holds.cancelled:,} cancelled"
+    yield "claims", f"{holds.active:,} active{over}\n{ended}, {holds.expired:,} expired"
+    oldest = holds.oldest_end
+    yield "first to be purged", "none" if oldest is None else f"ended {moment(oldest)} UTC"
+
+
+def _size(size: int) -> str:
+    """A number of bytes as people read it, such as "1.5 MiB"."""
+    amount, unit = float(size), 0
+    while amount >= 1024 and unit + 1 < len(_UNITS):
+        amount, unit = amount / 1024, unit + 1
+    return f"{amount:.1f} {_UNITS[unit]}" if unit else f"{size} bytes"
 
 
 def _from(context: click.Context, parameter: click.Parameter, text: str) -> SqliteFile:
@@ -185,26 +312,23 @@ def copy(file: SqliteFile, database: PostgresDatabase, form: str) -> None:
       1  nothing was copied, and standard error says why; or it says that this is not known
       2  the command was not used as it is meant to be
     """
-    draw = None if form == "json" else _screen()
+    on = None if form == "json" else screen()
     postgres = _postgres()
     begun = time.monotonic()
     with ExitStack() as shown:
-        progress = _progress(shown, draw)
-        copied = postgres.copy(file, database, progress)
+        progress = lambda *_: None  # noqa: E731 - nobody looks at it
+        if on is not None and sys.stderr.isatty():
+            from liquidation.cli.table import RowsDone  # noqa: PLC0415 - it needs rich
+
+            progress = shown.enter_context(RowsDone())
+        copied: Copied = postgres.copy(file, database, progress)
     seconds = time.monotonic() - begun
     for warning in copied.warnings:
         click.echo(f"Warning: the server says: {warning}", err=True)
-    if draw is None:
-        _write_json(copied_record(file, database, copied, seconds))
+    if on is None:
+        write_json(postgres.copied_record(file, database, copied, seconds))
     else:
-        draw.write_copied(file, database, copied, seconds)
-
-
-def _progress(shown: ExitStack, draw: ModuleType | None) -> Any:
-    """Shows how far it is, where somebody looks at standard error."""
-    if draw is None or not sys.stderr.isatty():
-        return lambda *_: None
-    return shown.enter_context(draw.Progress())
+        postgres.write_copied(on, file, database, copied, seconds)
 
 
 def _postgres() -> ModuleType:
@@ -216,14 +340,3 @@ def _postgres() -> ModuleType:
     from liquidation.cli import db_postgres  # noqa: PLC0415 - as the docstring says
 
     return db_postgres
-
-
-def _screen() -> ModuleType:
-    screen()  # says what to install where the tables cannot be drawn
-    from liquidation.cli import db_screen  # noqa: PLC0415 - needs rich
-
-    return db_screen
-
-
-def _write_json(record: dict[str, Any]) -> None:
-    click.echo(orjson.dumps(record, option=orjson.OPT_INDENT_2))

@@ -6,34 +6,35 @@ What goes wrong ends the command with one line, in which no password stands.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 import psycopg
 from psycopg import AsyncConnection, errors
 from psycopg.conninfo import conninfo_to_dict
 
-from liquidation.cli.texts import printable
+from liquidation.cli.options import printable
 from liquidation.store import copying
 from liquidation.store.base import StoreError
 from liquidation.store.copying import Copied, Progress
 from liquidation.store.locations import PostgresDatabase, SqliteFile
 from liquidation.store.postgres import schema
 from liquidation.store.postgres.connection import PARAMETERS, require_utf8
-from liquidation.store.postgres.schema import STEPS, SchemaState, script
+from liquidation.store.postgres.schema import NEWEST, STEPS, SchemaState, script
 from liquidation.store.postgres.status import DatabaseStatus, look
 from liquidation.store.sqlite.clock import HostClock
 from liquidation.store.sqlite.source import SourceError
 
-__all__ = ["copy", "dry_run", "migrate", "status", "steps"]
+if TYPE_CHECKING:
+    from liquidation.cli.table import Screen
 
 _R = TypeVar("_R")
 _Connection = AsyncConnection[Any]
 
 # How long a look may take, in seconds.
 _LOOK_S: Final = 30.0
-# Where the URL does not say otherwise. Here people wait, and not callers.
+# Unless the URL says otherwise. Here people wait, and not callers.
 _PARAMETERS: Final = PARAMETERS | {
     "fallback_application_name": "liquidation db",
     "connect_timeout": 5,
@@ -46,8 +47,26 @@ def status(database: PostgresDatabase) -> DatabaseStatus:
     return _asked(database, look, _LOOK_S)
 
 
+def status_record(found: DatabaseStatus) -> dict[str, Any]:
+    """How it stands, as far as only a database does, as a JSON object."""
+    return {
+        "not_counted": found.uncounted,
+        "schema": {
+            "version": found.state.version,
+            "newest_known": NEWEST,
+            "oldest_service": found.state.oldest_service,
+        },
+        "address": found.address,
+        "server": asdict(found.server),
+        "standbys": [asdict(each) for each in found.standbys],
+        "may_create": found.may_create,
+        "missing_privileges": found.missing,
+        "bytes": found.sizes,
+    }
+
+
 def dry_run(database: PostgresDatabase) -> str:
-    """The script of the steps that are missing; "" where none is."""
+    """The script of the steps that are missing; "" if none is."""
     return script(_asked(database, _state, _LOOK_S))
 
 
@@ -56,7 +75,7 @@ def migrate(database: PostgresDatabase) -> tuple[SchemaState, SchemaState]:
 
     async def migrated(connection: _Connection) -> tuple[SchemaState, SchemaState]:
         before = await _state(connection)
-        # Nothing is asked of the role where there is nothing to do.
+        # Nothing is asked of the role if there is nothing to do.
         if before.version >= len(STEPS):
             return before, before
         await schema.migrate(connection)
@@ -67,13 +86,52 @@ def migrate(database: PostgresDatabase) -> tuple[SchemaState, SchemaState]:
 
 def copy(file: SqliteFile, database: PostgresDatabase, progress: Progress) -> Copied:
     """Moves all that is in the file to the database."""
-    path: Path = file.path
 
     async def copied(connection: _Connection) -> Copied:
         require_utf8(connection)
-        return await copying.copy(path, connection, HostClock(), progress)
+        return await copying.copy(file.path, connection, HostClock(), progress)
 
     return _asked(database, copied)
+
+
+def copied_record(
+    file: SqliteFile, database: PostgresDatabase, copied: Copied, seconds: float
+) -> dict[str, Any]:
+    """What was moved, from where to where, and in how many seconds, as a JSON object."""
+    return {
+        "from": file.told,
+        "to": database.told,
+        "rows": copied.rows,
+        "running_leases": copied.running,
+        "overdue_leases": copied.over,
+        "next_fencing_token": copied.next_token,
+        "replaced_characters": copied.replaced,
+        "warnings": copied.warnings,
+        "seconds": round(seconds, 3),
+    }
+
+
+def write_copied(
+    on: "Screen", file: SqliteFile, database: PostgresDatabase, copied: Copied, seconds: float
+) -> None:
+    """What was moved, and what is to be done next."""
+    on.line(f"{file.told} → {database.told}", "bold")
+    on.table(
+        ("table", ">rows, copied and compared"),
+        ((name, f"{rows:,}") for name, rows in copied.rows.items()),
+        total=("in all", f"{sum(copied.rows.values()):,}"),
+    )
+    replaced = f"{copied.replaced:,} characters U+0000 by U+FFFD, in reasons"
+    on.facts(
+        (
+            ("leases", f"{copied.running:,} run on; {copied.over:,} had run out"),
+            ("next fencing token", f"{copied.next_token:,}"),
+            ("replaced", replaced if copied.replaced else ""),
+            ("time", f"{seconds:.1f} s"),
+        )
+    )
+    on.line(" All is committed. Start the service on the database.", "green")
+    on.line(f" {file.told} is left as it was: start none on it any more.")
 
 
 def steps(before: int, after: int) -> Iterator[str]:

@@ -8,11 +8,7 @@ import click
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from liquidation.cli.connecting import Tls, tls_options
-from liquidation.cli.options import server_option
-from liquidation.cli.texts import Utf8, printable
-
-__all__ = ["health"]
+from liquidation.cli.options import Server, printable, server_options, text
 
 _SERVING: Final = "SERVING"
 # The trailing metadata in which the server tells each problem. It is that of `background`, which is
@@ -29,10 +25,10 @@ _OPTIONS: Final = (
 
 
 @click.command(short_help="Whether a server serves.")
-@server_option
+@server_options(api_key=False)
 @click.option(
     "--service",
-    type=Utf8(),
+    type=text,
     metavar="NAME",
     default="",
     help="A service, or a part such as live or store.  [default: the whole]",
@@ -46,8 +42,7 @@ _OPTIONS: Final = (
     help="How long the answer may take.",
 )
 @click.option("--wait", is_flag=True, help="Ask until it serves, for as long as --timeout says.")
-@tls_options
-def health(address: str, service: str, timeout: float, *, wait: bool, tls: Tls) -> None:
+def health(server: Server, service: str, timeout: float, *, wait: bool) -> None:
     """Whether a server serves: SERVING, or NOT_SERVING and what it says about that.
 
     \b
@@ -62,21 +57,21 @@ def health(address: str, service: str, timeout: float, *, wait: bool, tls: Tls) 
       1  it does not, or did not answer
       2  the command was not used as it is meant to be
     """
-    with _channel(address, tls) as channel:
+    with _channel(server) as channel:
         try:
             status, problems = _asked(channel, service, timeout, wait=wait)
         except grpc.RpcError as error:
-            raise click.ClickException(_told(error, address, service, timeout)) from error
+            raise click.ClickException(_told(error, server.address, service, timeout)) from error
     for line in (status, *problems):
         click.echo(line)  # gRPC itself takes no control characters in them
     sys.exit(status != _SERVING)
 
 
-def _channel(address: str, tls: Tls) -> grpc.Channel:
-    credentials = tls.credentials()
+def _channel(server: Server) -> grpc.Channel:
+    credentials = server.credentials()
     if credentials is None:
-        return grpc.insecure_channel(address, _OPTIONS)
-    return grpc.secure_channel(address, credentials, _OPTIONS)
+        return grpc.insecure_channel(server.address, _OPTIONS)
+    return grpc.secure_channel(server.address, credentials, _OPTIONS)
 
 
 def _asked(
@@ -88,7 +83,7 @@ def _asked(
     request = health_pb2.HealthCheckRequest(service=service)
     while True:
         left = max(0.0, ends - time.monotonic())
-        # Also where the server is not there yet, or not any more, it may come.
+        # If the server is not there yet, or not any more, it may come.
         response, call = stub.Check.with_call(request, timeout=left, wait_for_ready=wait)
         status = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
         if status == _SERVING or not wait or time.monotonic() + _PAUSE_S >= ends:
@@ -97,12 +92,10 @@ def _asked(
 
 
 def _problems(call: Any) -> list[str]:
-    """What the server says is wrong, a line each."""
     return [f"  {value}" for key, value in call.trailing_metadata() or () if key == _PROBLEM_KEY]
 
 
 def _told(error: Any, address: str, service: str, timeout: float) -> str:
-    """Why there was no answer, in one line."""
     if error.code() is grpc.StatusCode.NOT_FOUND:
         return f"{address}: there is no health of {printable(service)!r}"
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:

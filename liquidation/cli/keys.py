@@ -1,44 +1,51 @@
 """`liquidation keys`: API keys in a file: make one, revoke one, list them."""
 
+import fcntl
+import os
 import re
 import secrets
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 import orjson
 
+from liquidation.auth.key_file import keys_text, read_keys
 from liquidation.auth.keys import (
     ENTROPY_BYTES,
     KeyEntry,
     KeyRing,
     KeysError,
+    KeyState,
     Permission,
     new_key,
     revoked_key,
 )
-from liquidation.cli.key_edits import edit_keys, read_key_file
-from liquidation.cli.options import format_option, screen
-from liquidation.cli.texts import printable
-
-__all__ = ["keys"]
-
-_C = TypeVar("_C", bound=Callable[..., Any])
+from liquidation.cli.options import (
+    format_option,
+    moment,
+    printable,
+    reported,
+    screen,
+    write_json,
+)
 
 _DAYS: Final = re.compile(r"([0-9]{1,5})d")
 
 
-def _file_option(command: _C) -> _C:
-    return click.option(
-        "--file",
-        "path",
-        type=click.Path(path_type=Path, dir_okay=False),
-        required=True,
-        help="The file of hashed keys, as `serve --api-keys` takes it.",
-    )(command)
+_STYLES: Final = {KeyState.GOOD: "green", KeyState.EXPIRED: "red", KeyState.REVOKED: "dim"}
+
+_file_option: Final = click.option(
+    "--file",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The file of hashed keys, as `serve --api-keys` takes it.",
+)
 
 
 @click.group(short_help="API keys in a file: new, revoke, list.")
@@ -95,8 +102,8 @@ def new(name: str, path: Path, permissions: tuple[str, ...], expires: str | None
         ring, made = new_key(ring, name, map(Permission, permissions), until, now, entropy)
         return ring
 
-    with _told(path):
-        edit_keys(path, add, create=True)
+    with reported(path, KeysError, OSError):
+        _edit_keys(path, add, create=True)
     click.echo(made)
     click.echo(
         f"This is the key {name}. It is not shown again: put it where its owner reads it.\n"
@@ -121,8 +128,8 @@ def revoke(name: str, path: Path) -> None:
       1  it is not: there is no such key, or the file cannot be read or written
       2  the command was not used as it is meant to be
     """
-    with _told(path):
-        edit_keys(path, lambda ring: revoked_key(ring, name, _now()))
+    with reported(path, KeysError, OSError):
+        _edit_keys(path, lambda ring: revoked_key(ring, name, _now()))
     click.echo(f"Key {name} is revoked.")
 
 
@@ -137,15 +144,30 @@ def list_keys(path: Path, form: str) -> None:
       liquidation keys list --file keys.json
       liquidation keys list --file keys.json --format json
     """
-    with _told(path):
-        entries = read_key_file(path).entries
+    with reported(path, KeysError, OSError):
+        entries = _read_key_file(path).entries
     if form == "json":
-        click.echo(orjson.dumps(_records(entries), option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z))
+        write_json(_records(entries), orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z)
         return
-    screen()  # says what to install where the tables cannot be drawn
-    from liquidation.cli.key_screen import write_keys  # noqa: PLC0415 - needs rich
+    now = _now()
+    screen().table(
+        ("name", "id", "state", "permissions", "created (UTC)", "expires (UTC)"),
+        (
+            (
+                entry.name,
+                entry.key_id,
+                (entry.state(now).value, _STYLES[entry.state(now)]),
+                ", ".join(_permissions(entry)),
+                moment(entry.created),
+                "never" if entry.expires is None else moment(entry.expires),
+            )
+            for entry in entries
+        ),
+    )
 
-    write_keys(entries, _now())
+
+def _permissions(entry: KeyEntry) -> list[str]:
+    return [each.value for each in Permission if each in entry.permissions]
 
 
 def _records(entries: Iterable[KeyEntry]) -> dict[str, list[dict[str, Any]]]:
@@ -156,7 +178,7 @@ def _records(entries: Iterable[KeyEntry]) -> dict[str, list[dict[str, Any]]]:
                 "name": entry.name,
                 "id": entry.key_id,
                 "state": entry.state(now).value,
-                "permissions": [each.value for each in Permission if each in entry.permissions],
+                "permissions": _permissions(entry),
                 "created": entry.created,
                 "expires": entry.expires,
                 "revoked": entry.revoked,
@@ -184,17 +206,69 @@ def _expiry(text: str, now: datetime) -> datetime:
     return until
 
 
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What is wrong with a file of keys, in one line."""
-    try:
-        yield
-    except KeysError as error:
-        raise click.ClickException(f"{path}: {error}") from error
-    except OSError as error:
-        raise click.ClickException(f"{path}: {error.strerror or error}") from error
-
-
 def _now() -> datetime:
     """The time to the second, which is what people look at."""
     return datetime.now(UTC).replace(microsecond=0)
+
+
+def _read_key_file(path: Path) -> KeyRing:
+    try:
+        return read_keys(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise KeysError("is not UTF-8 text") from None
+
+
+def _edit_keys(path: Path, change: Callable[[KeyRing], KeyRing], *, create: bool = False) -> None:
+    """Replaces the keys in the file by what `change` makes of them, at once and synced to disk.
+
+    Whoever reads the file meanwhile sees all of the old or all of the new one. It keeps its mode
+    and owner; a new one, which `create` allows, is for its owner alone. Of several that edit files
+    of one directory each waits for its turn.
+    """
+    # A link stays one: the file that it leads to is replaced.
+    path = path.resolve()
+    with _alone_in(path.parent) as directory:
+        try:
+            ring, before = _read_key_file(path), path.stat()
+        except FileNotFoundError:
+            if not create:
+                raise
+            ring, before = KeyRing(), None
+        _replace(path, keys_text(change(ring)), before)
+        os.fsync(directory)
+
+
+@contextmanager
+def _alone_in(directory: Path) -> Iterator[int]:
+    """The directory's descriptor, locked against other editors; the end of a process unlocks it."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, text: str, before: os.stat_result | None) -> None:
+    # The new file gets mode 0600 before anything is written to it.
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            if before is not None:
+                _take_over(descriptor, before)
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def _take_over(descriptor: int, before: os.stat_result) -> None:
+    """Gives a file owner and mode of another, without which a service could no longer read it."""
+    mine = os.fstat(descriptor)
+    if (mine.st_uid, mine.st_gid) != (before.st_uid, before.st_gid):
+        os.fchown(descriptor, before.st_uid, before.st_gid)
+    os.fchmod(descriptor, before.st_mode & 0o7777)

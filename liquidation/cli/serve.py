@@ -15,8 +15,6 @@ from liquidation.server.listeners import ListenError
 from liquidation.server.workers import WorkerFailedError, supervise
 from liquidation.store.base import StoreError
 
-__all__ = ["serve"]
-
 # What keeps a server from starting; each says what and where.
 _START_ERRORS: Final = (
     ConfigurationError,
@@ -52,9 +50,7 @@ def serve(*, check: bool, **told: Any) -> None:
     """
     settings = Settings(**told)
     if check:
-        from liquidation.cli.serve_check import check as is_sound  # noqa: PLC0415 - see there
-
-        sys.exit(not is_sound(settings, _utc()))
+        sys.exit(not _would_start(settings))
     try:
         configuration = read_configuration(settings, _utc)
         if settings.workers == 1:
@@ -63,6 +59,22 @@ def serve(*, check: bool, **told: Any) -> None:
             supervise(settings, configuration)
     except _START_ERRORS as error:
         raise click.ClickException(str(error)) from error
+
+
+def _would_start(settings: Settings) -> bool:
+    """Prints a line about each part of the settings; whether a server would start."""
+    # A server that serves does not import it: what reads certificates takes 9 MB of memory.
+    from liquidation.cli.options import printable  # noqa: PLC0415
+    from liquidation.server.preflight import State, findings  # noqa: PLC0415
+
+    colours = {State.OK: "green", State.NOTE: "yellow", State.WRONG: "red"}
+    found = tuple(findings(settings, _utc()))
+    widest = max(len(each.what) for each in found)
+    for each in found:
+        state = click.style(f"{each.state.value:<5}", colours[each.state])
+        # What a file holds is in some of them, such as the name in a certificate.
+        click.echo(f"{state}  {each.what:<{widest}}  {' '.join(printable(each.told).split())}")
+    return all(each.state is not State.WRONG for each in found)
 
 
 def _utc() -> datetime:

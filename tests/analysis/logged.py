@@ -8,7 +8,8 @@ from typing import Any
 from google.protobuf.json_format import Parse
 
 from liquidation.analysis.reader import Reader
-from liquidation.analysis.replay import Replay, RulesInForce
+from liquidation.analysis.redecide import RulesInForce
+from liquidation.analysis.replay import Replay
 from liquidation.rules.policy import Policy
 from liquidation.v1.rules_service_pb2 import CheckClaimRequest
 from tests.sidecars import Refused, running

@@ -12,16 +12,8 @@ from typing import Any
 
 import pytest
 
-from liquidation.analysis.entries import Broken, Lines
-from liquidation.analysis.follow import follow
-from liquidation.analysis.reader import (
-    Reader,
-    line_time,
-    numbered,
-    parse_moment,
-    read_lines,
-    with_rotated,
-)
+from liquidation.analysis.reader import Broken, Lines, Reader, follow, with_rotated
+from liquidation.analysis.search import line_time, parse_moment
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 
@@ -44,11 +36,10 @@ def a_file(folder: Path, content: bytes, name: str = "decisions.log") -> Path:
 def test_entries_come_with_their_bytes_and_their_place(tmp_path: Path) -> None:
     path = a_file(tmp_path, line("a") + b"\n" + line("b", seq=1))
 
-    first, second = read_lines([path])
+    first, second = Reader([path])
 
     assert first.raw + b"\n" == line("a")
     assert (first.source, second.source) == (f"{path}:1", f"{path}:3")
-    assert [numbered(first), numbered(second)] == [False, True]
 
 
 def test_what_is_no_line_of_the_log_is_told_and_passed_over(tmp_path: Path) -> None:
@@ -64,7 +55,7 @@ def test_what_is_no_line_of_the_log_is_told_and_passed_over(tmp_path: Path) -> N
     )
     path = a_file(tmp_path, line("a") + b"\n".join(foreign) + b"\n" + line("b"))
     told: list[Broken] = []
-    reader = read_lines([path], told.append)
+    reader = Reader([path], told.append)
 
     assert names(reader) == ["a", "b"]
     assert reader.broken == len(foreign)
@@ -105,7 +96,7 @@ def test_a_line_behind_a_torn_one_is_found(tmp_path: Path) -> None:
 def test_a_line_that_is_too_long_is_passed_over_in_bounded_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("liquidation.analysis.entries._MAX_LINE", 1000)
+    monkeypatch.setattr("liquidation.analysis.reader._MAX_LINE", 1000)
     told: list[Broken] = []
     lines = Lines("log", told.append)
     content = line("a") + b"x" * 5000 + b"\n" + line("b")

@@ -51,16 +51,16 @@ def test_flips_are_those_of_deciding_the_requests_afresh(log: Path, candidate: P
 
     assert flipped
     assert replay.matrix == Counter(codes)
-    assert replay.flips.count == len(flipped)
+    assert replay.flips.lines == len(flipped)
     assert replay.flips.notional == sum(
         Decimal(after[place].total_notional or 0) for place in flipped
     )
-    assert replay.refused_now.count == sum(codes[place][0] == 0 for place in flipped)
-    assert replay.accepted_now.count == sum(codes[place][1] == 0 for place in flipped)
+    assert replay.refused_now.lines == sum(codes[place][0] == 0 for place in flipped)
+    assert replay.accepted_now.lines == sum(codes[place][1] == 0 for place in flipped)
     assert [each.account_id for each in replay.flipped] == [
         after[place].account_id for place in flipped
     ]
-    assert sum(tally.count for _, tally in replay.accounts.top(1000)) == len(flipped)
+    assert sum(tally.lines for _, tally in replay.accounts.top(1000)) == len(flipped)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ STATE = {"closed": False, "liquidator_in_liquidation": False}
 def test_a_request_that_is_none_is_told(log: Path) -> None:
     replay = replayed(rewritten(log, 0, request={"terms": {"liquidation_id": "1"}, "state": 5}))
 
-    assert not replay.sound
+    assert not replay.agrees
     assert replay.failed == {"its request cannot be read": 1}
     assert "rewritten.log:3: its request cannot be read" in replay.failures[0]
 

@@ -4,6 +4,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
 from typing import Any
@@ -13,9 +14,9 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from liquidation.analysis.charts import charts
-from liquidation.analysis.report import Report
-from liquidation.analysis.report_page import page
-from liquidation.analysis.tallies import Latencies, Names, Numbers, Series
+from liquidation.analysis.counters import EPOCH, Latencies, SequenceNumbers, TimeSeries, TopK
+from liquidation.analysis.page import page
+from liquidation.analysis.summary import Report
 from liquidation.rules.numbers import plain
 from tests.analysis.chromium import Page, chromium, opened
 
@@ -51,6 +52,7 @@ def decision(seq: int, **fields: Any) -> dict[str, Any]:
         "total_notional": "1234.5",
         "rules_version": "2026-11",
         "process": "p",
+        "worker": 0,
         "seq": seq,
     } | fields
 
@@ -63,6 +65,7 @@ def reported(lines: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> Report:
     report = Report()
     for line in lines:
         report.add(line)
+    report.count()
     return report
 
 
@@ -91,9 +94,9 @@ def test_totals_are_exact() -> None:
 
     report = reported(lines)
 
-    assert (report.all.count, report.all.refused) == (3, 1)
-    assert plain(report.accepted.notional) == "123456789012345678901234567890.000000000000000001"
-    assert report.refused_notional == Decimal("7.5")
+    assert (report.all.lines, report.all.refused) == (3, 1)
+    assert plain(report.accepted_notional) == "123456789012345678901234567890.000000000000000001"
+    assert report.codes.top(2)[1][1].notional == Decimal("7.5")
     assert (report.first, report.last) == (lines[0]["timestamp"], lines[2]["timestamp"])
 
 
@@ -109,7 +112,7 @@ def test_a_claim_is_a_decision_once() -> None:
         ]
     )
 
-    assert report.all.count == 1
+    assert report.all.lines == 1
     assert report.changes == {"begin": 1, "renew": 1, "complete": 1}
 
 
@@ -121,13 +124,13 @@ def test_missing_double_and_lost_lines_are_told() -> None:
     )
 
     assert list(report.numbers.gaps()) == [("p", 7, 7), ("p", 10, 11)]
-    assert (report.numbers.missing, report.numbers.twice, report.lost) == (3, 2, 3)
+    assert (report.numbers.missing, report.numbers.twice, report.lost_in_all) == (3, 2, 3)
 
 
 def test_numbers_in_any_order_leave_no_gap() -> None:
     order = list(range(1, 500))
     random.Random(2).shuffle(order)
-    numbers = Numbers()
+    numbers = SequenceNumbers()
     for seq in order:
         numbers.add("p", seq)
 
@@ -142,7 +145,7 @@ def test_no_value_of_a_key_stops_a_report(value: object) -> None:
 
     report = reported([*lines, decision(2)])
 
-    assert report.all.count == len(lines) + 1
+    assert report.all.lines + report.unlike == len(lines) + 1
     assert "<h1>" in page(report, "", ["a"])
 
 
@@ -159,32 +162,33 @@ def test_an_empty_log_makes_a_page() -> None:
     assert "No decision was found." in page(Report(), "", ["empty.log"])
 
 
-def test_slots_of_time_stay_few_and_lose_nothing() -> None:
-    series = Series()
+def test_buckets_of_time_stay_few_and_lose_nothing() -> None:
+    series = TimeSeries()
     drawn = random.Random(3)
-    times = [drawn.randrange(10**15) for _ in range(2000)]
+    times = [10**14 + drawn.randrange(10**15) for _ in range(2000)]
     for time in times:
-        series.add(time, -1201, Decimal(1))
+        moment = EPOCH + timedelta(microseconds=time)
+        series.add(moment.isoformat(), -1201, 1, Decimal(1))
 
-    slots = list(series.slots())
+    buckets = list(series.buckets())
 
-    assert len(slots) <= 180
-    assert sum(slot.count for _, slot in slots) == 2000
-    assert all(begin % series.width_us == 0 for begin, _ in slots)
-    begin, slot = slots[len(slots) // 2]
-    assert slot.count == sum(begin <= time < begin + series.width_us for time in times)
+    assert len(buckets) <= 180
+    assert sum(bucket.lines for _, bucket in buckets) == 2000
+    assert all(begin % series.width_us == 0 for begin, _ in buckets)
+    begin, bucket = buckets[len(buckets) // 2]
+    assert bucket.lines == sum(begin <= time < begin + series.width_us for time in times)
 
 
 def test_names_without_room_are_forgotten_and_it_is_told() -> None:
-    names = Names(room=10)
+    names = TopK(room=10)
     for number in range(1000):
-        names.add("often", refused=False, notional=Decimal(1))
-        names.add(f"once-{number}", refused=True, notional=Decimal(1))
+        names.add("often", 1, 0, Decimal(1))
+        names.add(f"once-{number}", 1, 1, Decimal(1))
 
     assert len(names) <= 10
     assert names.top(1)[0][0] == "often"
-    assert names.top(1)[0][1].count == 1000
-    assert names.missed > 0
+    assert names.top(1)[0][1].lines == 1000
+    assert names.may_lack > 0
 
 
 def test_a_percentile_is_within_its_error() -> None:
@@ -192,13 +196,13 @@ def test_a_percentile_is_within_its_error() -> None:
     drawn = random.Random(4)
     values = sorted(int(drawn.lognormvariate(6, 2)) for _ in range(5000))
     for value in values:
-        latencies.add(value)
+        latencies.add_all([value])
 
     for percent in (50, 90, 99):
         exact = values[5000 * percent // 100 - 1]
-        assert exact <= latencies.percentile(Decimal(percent)) <= exact * Decimal("1.033") + 1
+        assert exact <= latencies.percentile(str(percent)) <= exact * Decimal("1.033") + 1
     assert sum(count for *_, count in latencies.ranges()) == 5000
-    assert latencies.percentile(Decimal(100)) == latencies.largest == values[-1]
+    assert latencies.percentile("100") == latencies.largest == values[-1]
 
 
 def test_every_figure_is_one_of_plotlys() -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from liquidation.analysis.counts import Counts, LatencyCounts, share
-from liquidation.analysis.reader import Filter, read_lines
-from liquidation.analysis.summary import Summary
+from liquidation.analysis.counters import Latencies, TopK
+from liquidation.analysis.reader import Reader
+from liquidation.analysis.search import Filter
+from liquidation.analysis.summary import Summary, counted_series, shares, summary_record
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -46,10 +47,10 @@ REFUSED: dict[str, Any] = {
 
 
 def summed(*lines: dict[str, Any], bucket: str = "1h", wanted: Filter | None = None) -> Any:
-    summary = Summary(bucket, wanted)
+    summary = Summary(counted_series(bucket), None if wanted is None else wanted.matches)
     for line in lines:
         summary.add(line)
-    return summary.record(10)
+    return summary_record(summary, 10)
 
 
 def test_a_log_without_lines_has_a_summary_too() -> None:
@@ -108,7 +109,7 @@ def test_a_bucket_of_time_tells_when_it_begins(bucket: str, begins: str) -> None
 
 
 def test_more_buckets_than_room_become_wider(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("liquidation.analysis.summary._MAX_TIMES", 100)
+    monkeypatch.setattr("liquidation.analysis.summary._MAX_BUCKETS", 100)
     monkeypatch.setattr("liquidation.analysis.summary._MAX_GROUPS", 10)
     times = [START + timedelta(minutes=minute) for minute in range(600)]
     lines = [
@@ -123,12 +124,12 @@ def test_more_buckets_than_room_become_wider(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_has_no_room_in_the_top_stands_together() -> None:
-    summary = Summary()
+    summary = Summary(counted_series("1h"))
     for number in range(20):
         for _ in range(number + 1):
             summary.add(decision(account_id=f"account-{number:02}", **REFUSED))
 
-    accounts = summary.record(2)["accounts"]
+    accounts = summary_record(summary, 2)["accounts"]
 
     assert [row["account_id"] for row in accounts["rows"]] == ["account-19", "account-18"]
     assert accounts["others"]["lines"] == 210 - 20 - 19
@@ -139,23 +140,21 @@ def test_what_has_no_room_in_the_top_stands_together() -> None:
 def test_names_without_room_are_counted_together_and_no_count_lacks_more_than_is_said() -> None:
     chance = random.Random(3)
     names = [f"account-{int(chance.paretovariate(0.4)) % 50_000}" for _ in range(60_000)]
-    counts = Counts(room=1000)
+    counts = TopK(room=1000)
     for start in range(0, len(names), 500):
         counts.add_all(names[start : start + 500], [])
     true = Counter(names)
 
-    record = counts.record("account_id", 20)
+    top = counts.top(20)
 
-    assert record["distinct"] is None
-    assert 0 < record["may_lack"] < 100
-    for row in record["rows"]:
-        lacking = true[row["account_id"]] - row["lines"]
-        assert 0 <= lacking <= record["may_lack"]
-    assert record["others"]["lines"] + sum(row["lines"] for row in record["rows"]) == len(names)
+    assert 0 < counts.may_lack < 100
+    for name, count in top:
+        assert 0 <= true[name] - count.lines <= counts.may_lack
+    assert counts.all.lines == len(names)
 
 
 def test_many_accounts_stay_out_of_memory() -> None:
-    counts = Counts()
+    counts = TopK()
     tracemalloc.start()
     for start in range(0, 200_000, 500):
         counts.add_all([f"account-{number}" for number in range(start, start + 500)], [])
@@ -163,38 +162,31 @@ def test_many_accounts_stay_out_of_memory() -> None:
     tracemalloc.stop()
 
     assert peak < 16 * 1024**2
-    assert counts.record("account_id", 1)["others"]["lines"] >= 199_999
+    assert counts.all.lines == 200_000
 
 
 def test_few_latencies_have_exact_percentiles() -> None:
-    latencies = LatencyCounts()
+    latencies = Latencies()
     latencies.add_all(list(range(1, 1001)))
 
-    assert latencies.record() == {
-        "count": 1000,
-        "p50": 500,
-        "p90": 900,
-        "p99": 990,
-        "max": 1000,
-        "relative_error": "0",
-    }
+    assert [latencies.percentile(each) for each in ("50", "90", "99")] == [500, 900, 990]
+    assert (latencies.count, latencies.largest) == (1000, 1000)
+    assert latencies.relative_error == "0"
 
 
 def test_many_latencies_have_percentiles_as_exact_as_is_said() -> None:
     chance = random.Random(5)
     values = [int(chance.lognormvariate(9, 2)) for _ in range(200_000)]
-    latencies = LatencyCounts()
+    latencies = Latencies()
     for start in range(0, len(values), 500):
         latencies.add_all(values[start : start + 500])
     values.sort()
 
-    record = latencies.record()
-
-    assert record["relative_error"] == "0.016"
-    assert record["max"] == values[-1]
+    assert latencies.relative_error == "0.016"
+    assert latencies.largest == values[-1]
     for percent in (50, 90, 99):
         true = values[percent * len(values) // 100 - 1]
-        assert abs(record[f"p{percent}"] - true) <= true * 0.016 + 1
+        assert abs(latencies.percentile(str(percent)) - true) <= true * 0.016 + 1
 
 
 def test_lost_lines_are_told_by_their_numbers() -> None:
@@ -256,13 +248,13 @@ def test_a_line_that_lacks_a_key_is_unlike_its_event() -> None:
 
 
 def test_a_real_log_is_counted_whole(produced_log: Path) -> None:
-    summary = Summary()
-    fields = [entry.fields for entry in read_lines([produced_log])]
+    summary = Summary(counted_series("1h"))
+    fields = [entry.fields for entry in Reader([produced_log])]
     for each in fields:
         summary.add(each)
     numbered = [each for each in fields if "seq" in each]
 
-    record = summary.record(100)
+    record = summary_record(summary, 100)
 
     assert (record["lines"], record["unlike"]) == (len(numbered), 0)
     assert record["lost"]["missing"] == 0
@@ -277,4 +269,8 @@ def test_a_log_of_which_some_was_left_out_says_so() -> None:
 
 
 def test_a_share_has_four_decimals() -> None:
-    assert [share(1, 3), share(0, 5), share(5, 5), share(1, 0)] == ["0.3333", "0", "1", "0"]
+    found = [
+        shares(lines, part)["refused_share"] for lines, part in ((3, 1), (5, 0), (5, 5), (0, 0))
+    ]
+
+    assert found == ["0.3333", "0", "1", "0"]

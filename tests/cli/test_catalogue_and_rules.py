@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from liquidation.cli.errors import markdown
+from liquidation.cli.reference import errors_markdown
 from liquidation.rules.errors import OWN_WORDS, TABLE
 from tests.cli.commands import run, run_apart
 from tests.sidecars import Running
@@ -14,7 +14,7 @@ def test_the_markdown_has_every_row_with_when_it_occurs() -> None:
 
     rows = [line for line in result.stdout.splitlines() if line.startswith("| -")]
     rows = [line for line in rows if not line.startswith("| ---")]
-    assert result.stdout == markdown()
+    assert result.stdout == errors_markdown()
     assert len(rows) == len(TABLE) + len(OWN_WORDS)
     for line, row in zip(rows, (*TABLE, *OWN_WORDS), strict=True):
         assert line.startswith(f"| {row.code} | {row.kind.http_status} | `{row.grpc.name}` ")

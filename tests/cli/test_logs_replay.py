@@ -51,7 +51,7 @@ def test_what_a_candidate_changes_is_told_exactly(log: Path, rules: str) -> None
     candidate = json.loads(result.stdout)["candidate"]
     assert result.exit_code == 0
     assert candidate["rules_version"] == "candidate"
-    assert candidate["flips"]["count"] == expected.flips.count == len(candidate["examples"]) == 3
+    assert candidate["flips"]["count"] == expected.flips.lines == len(candidate["examples"]) == 3
     assert Decimal(candidate["flips"]["total_notional"]) == expected.flips.notional
     assert candidate["accepted_to_refused"] == candidate["flips"]
     assert candidate["refused_to_accepted"] == {"count": 0, "total_notional": "0"}

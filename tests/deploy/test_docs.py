@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.json_format import ParseDict
 
-from liquidation.cli import errors, settings
+from liquidation.cli.reference import errors_markdown, settings_markdown
 from liquidation.rules.policy import RULE_NAMES, Mode, Policy
 from liquidation.v1 import claim_service_pb2, liquidation_service_pb2
 from tests import samples
@@ -95,11 +95,11 @@ def test_what_attacks_a_promise_is_there() -> None:
 
 
 def test_the_table_of_error_codes_is_the_catalogue() -> None:
-    assert _text(DOCS / "reference" / "errors.md") == errors.markdown()
+    assert _text(DOCS / "reference" / "errors.md") == errors_markdown()
 
 
 def test_the_page_of_settings_is_what_can_be_set() -> None:
-    assert _text(DOCS / "reference" / "settings.md") == settings.markdown()
+    assert _text(DOCS / "reference" / "settings.md") == settings_markdown()
 
 
 def test_every_rule_is_a_row_in_the_order_in_which_they_decide() -> None:

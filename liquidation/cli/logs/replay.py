@@ -1,35 +1,34 @@
 """`liquidation logs replay`: what was decided, decided again."""
 
 import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-import orjson
 
 from liquidation.analysis.reader import Reader
-from liquidation.analysis.replay import Direction, Flip, Replay, RulesInForce
-from liquidation.analysis.tallies import Names
-from liquidation.cli.logs.reading import entries, is_stream, logs_argument
-from liquidation.cli.options import format_option, policy_of, screen
-from liquidation.rules.numbers import plain
+from liquidation.analysis.redecide import RulesInForce
+from liquidation.analysis.replay import Flip, Replay
+from liquidation.cli.logs import entries, is_stream, logs_argument
+from liquidation.cli.options import Cell, format_option, policy_of, screen, write_json
 
-__all__ = ["replay"]
+if TYPE_CHECKING:
+    from liquidation.cli.table import Screen
 
-# Accounts, and liquidators, that are told as the most affected.
-_MOST: Final = 10
 _FLIPPED: Final = 3
-
-_file: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+# Disagreements and failures that are shown; the JSON form has more.
+_SHOWN: Final = 20
+_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(short_help="Decide what was logged again, under its own and under other rules.")
 @logs_argument
-@click.option("--rules", type=_file, help="A candidate: the rules.toml to decide under, too.")
+@click.option("--rules", type=_FILE, help="A candidate: the rules.toml to decide under, too.")
 @click.option(
     "--own-rules",
-    type=_file,
+    type=_FILE,
     help="The rules.toml that was in force, of processes whose log does not tell it.",
 )
 @click.option("--fail-on-flip", is_flag=True, help="Exit status 3 where a decision flips.")
@@ -69,23 +68,19 @@ def replay(
     """
     if fail_on_flip and rules is None:
         raise click.UsageError("--fail-on-flip is about a candidate: it needs --rules")
-    write = _write_json if form == "json" else _screen().write_replay
+    on = None if form == "json" else screen()
     in_force = RulesInForce(None if own_rules is None else policy_of(own_rules))
     replayed = Replay(in_force, None if rules is None else policy_of(rules), examples)
     broken = _replay(paths, replayed)
-    write(replay_record(replayed, broken))
-    if not replayed.sound or broken:
+    record = replayed.record(broken)
+    if on is None:
+        write_json(record)
+    else:
+        _write_replay(on, record)
+    if not replayed.agrees or broken:
         sys.exit(1)
-    if fail_on_flip and replayed.flips.count:
+    if fail_on_flip and replayed.flips.lines:
         sys.exit(_FLIPPED)
-
-
-def _screen() -> ModuleType:
-    """The module that draws this command's tables; it needs rich."""
-    screen()
-    from liquidation.cli.logs import replay_screen  # noqa: PLC0415 - JSON works without rich
-
-    return replay_screen
 
 
 def _replay(paths: tuple[Path, ...], replayed: Replay) -> int:
@@ -101,79 +96,100 @@ def _replay(paths: tuple[Path, ...], replayed: Replay) -> int:
     return reader.broken
 
 
-def replay_record(replayed: Replay, broken: int) -> dict[str, Any]:
-    """What came of it, as JSON has it; amounts are exact decimals."""
-    candidate = replayed.candidate
-    return {
-        "decisions": replayed.decisions,
-        "agreed": replayed.agreed,
-        "disagreed": replayed.disagreed,
-        "differences": [
-            {
-                "source": each.source,
-                "decision_id": each.decision_id,
-                "key": each.key,
-                "logged": each.logged,
-                "decided": each.decided,
-            }
-            for each in replayed.differences
-        ],
-        "left_out": dict(replayed.left_out.most_common()),
-        "failed": dict(replayed.failed.most_common())
-        | ({"none of the log's lines": broken} if broken else {}),
-        "failures": [*replayed.failures, *replayed.rules.unreadable],
-        "candidate": None if candidate is None else _candidate_record(replayed, candidate.version),
-    }
-
-
-def _candidate_record(replayed: Replay, version: str) -> dict[str, Any]:
-    return {
-        "rules_version": version,
-        "decided": replayed.compared,
-        "flips": _direction(replayed.flips),
-        "accepted_to_refused": _direction(replayed.refused_now),
-        "refused_to_accepted": _direction(replayed.accepted_now),
-        "same_code_other_words": replayed.reworded,
-        "matrix": [
-            {"from": before, "to": after, "count": count}
-            for (before, after), count in sorted(replayed.matrix.items(), reverse=True)
-        ],
-        "accounts": _names(replayed.accounts),
-        "liquidators": _names(replayed.liquidators),
-        "examples": [_flip(each) for each in replayed.flipped],
-    }
-
-
-def _direction(direction: Direction) -> dict[str, Any]:
-    return {"count": direction.count, "total_notional": plain(direction.notional)}
-
-
-def _names(names: Names) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": name,
-            "flips": tally.count,
-            "now_refused": tally.refused,
-            "total_notional": plain(tally.notional),
-        }
-        for name, tally in names.top(_MOST)
+def _write_replay(on: "Screen", record: Mapping[str, Any]) -> None:
+    """The summary, what disagrees, and what a candidate would change."""
+    red = "red" if record["disagreed"] else ""
+    rows: list[tuple[Cell, Cell]] = [
+        ("agree to the last word", (f"{record['agreed']:,}", "green")),
+        ("disagree", (f"{record['disagreed']:,}", red)),
     ]
+    for reason, count in record["failed"].items():
+        rows.append(((f"could not be replayed: {reason}", "red"), (f"{count:,}", "red")))
+    for reason, count in record["left_out"].items():
+        rows.append((f"left out: {reason}", f"{count:,}"))
+    total = ("in all", f"{record['decisions']:,}")
+    on.table(("under the rules of then", ">decisions"), rows, total=total)
+    if record["differences"]:
+        on.line(" Under the rules of then these come out differently", "bold red")
+        on.table(
+            ("line", "decision_id", "key", "logged", "decided"),
+            map(astuple, record["differences"][:_SHOWN]),
+        )
+    for problem in record["failures"][:_SHOWN]:
+        on.line(f" {problem}", "red")
+    if record["candidate"] is not None:
+        _write_candidate(on, record["candidate"])
 
 
-def _flip(flip: Flip) -> dict[str, Any]:
-    return {
-        "source": flip.source,
-        "decision_id": flip.decision_id,
-        "liquidation_id": flip.liquidation_id,
-        "account_id": flip.account_id,
-        "liquidator_id": flip.liquidator_id,
-        "total_notional": plain(flip.total_notional),
-        "code": flip.code,
-        "message": flip.message,
-        "candidate_code": flip.new_code,
-        "candidate_message": flip.new_message,
-    }
+def _write_candidate(on: "Screen", candidate: Mapping[str, Any]) -> None:
+    on.line(f" Under the rules {candidate['rules_version']}", "bold")
+    rows = []
+    for title, key in (
+        ("flip", "flips"),
+        ("accepted before, refused now", "accepted_to_refused"),
+        ("refused before, accepted now", "refused_to_accepted"),
+    ):
+        flips = candidate[key]
+        rows.append((title, f"{flips['count']:,}", _grouped(flips["total_notional"])))
+    rows.append(("same code, other words", f"{candidate['same_code_other_words']:,}", ""))
+    on.table(("", ">decisions", ">notional, USDC"), rows)
+    _write_matrix(on, candidate["matrix"])
+    if candidate["flips"]["count"]:
+        _write_names(on, "account", candidate["accounts"])
+        _write_names(on, "liquidator", candidate["liquidators"])
+        on.table(
+            ("line", "liquidation", "liquidator", "notional, USDC", "logged", "now"),
+            map(_flip_row, candidate["examples"]),
+        )
 
 
-def _write_json(record: dict[str, Any]) -> None:
-    click.echo(orjson.dumps(record, option=orjson.OPT_INDENT_2))
+def _flip_row(flip: Flip) -> tuple[str, ...]:
+    return (
+        flip.source,
+        flip.liquidation_id,
+        flip.liquidator_id,
+        _grouped(flip.total_notional),
+        f"{_code(flip.code)} {flip.message}".strip(),
+        f"{_code(flip.candidate_code)} {flip.candidate_message}".strip(),
+    )
+
+
+def _write_matrix(on: "Screen", matrix: Iterable[Mapping[str, int]]) -> None:
+    """From which code (a row) to which (a column)."""
+    counts = {(each["from"], each["to"]): each["count"] for each in matrix}
+    befores = sorted({before for before, _ in counts}, reverse=True)
+    afters = sorted({after for _, after in counts}, reverse=True)
+    rows: list[list[Cell]] = []
+    for before in befores:
+        row: list[Cell] = [_code(before)]
+        for after in afters:
+            count = counts.get((before, after))
+            style = "dim" if before == after else "bold yellow"
+            row.append(("" if count is None else f"{count:,}", style))
+        rows.append(row)
+    on.table(("logged \\ now", *(f">{_code(after)}" for after in afters)), rows)
+
+
+def _write_names(on: "Screen", kind: str, names: Iterable[Mapping[str, Any]]) -> None:
+    on.table(
+        (kind, ">flips", ">refused now", ">notional, USDC"),
+        (
+            (
+                each["id"],
+                f"{each['flips']:,}",
+                f"{each['now_refused']:,}",
+                _grouped(each["total_notional"]),
+            )
+            for each in names
+        ),
+    )
+
+
+def _code(code: int) -> str:
+    return "accepted" if code == 0 else str(code)
+
+
+def _grouped(amount: str) -> str:
+    """An exact amount, with separators of thousands."""
+    whole, point, decimals = amount.partition(".")
+    return f"{int(whole):,}{point}{decimals}"

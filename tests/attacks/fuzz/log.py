@@ -9,13 +9,11 @@ from typing import Final
 
 import orjson
 
-from liquidation.analysis.entries import Broken, Entry, Lines
-from liquidation.analysis.reader import Reader
-from liquidation.analysis.replay import Replay, RulesInForce
-from liquidation.analysis.report import Report
-from liquidation.analysis.story import find_story
-from liquidation.analysis.summary import Summary
-from liquidation.cli.logs.replay import replay_record
+from liquidation.analysis.reader import Broken, Entry, Lines, Reader
+from liquidation.analysis.redecide import RulesInForce
+from liquidation.analysis.replay import Replay
+from liquidation.analysis.search import find_trail
+from liquidation.analysis.summary import Report, Summary, counted_series, summary_record
 from liquidation.rules.policy import Policy, read_policy
 from tests.attacks.fuzz.in_process import InProcess
 from tests.attacks.fuzz.rpc import CONFIGURATIONS
@@ -84,17 +82,17 @@ def _cut_elsewhere(data: bytes, path: Path, entries: list[Entry], broken: list[B
 
 def _count(entries: list[Entry]) -> None:
     """Each entry is counted once: as a decision, as a note, or as unlike both."""
-    summary, report = Summary("1m"), Report()
+    summary, report = Summary(counted_series("1m")), Report()
     for entry in entries:
         summary.add(entry.fields)
         report.add(entry.fields)
-    record = summary.record(3)
+    record = summary_record(summary, 3)
     orjson.dumps(record)
     notes = sum(each["lines"] for each in record["notes"]["rows"])
     assert record["lines"] + notes + record["unlike"] == len(entries), record
     assert report.lines == len(entries)
-    assert report.all.count <= len(entries)
-    assert len(report.slowest()) <= report.all.count
+    assert report.lines <= len(entries)
+    assert len(report.slowest()) <= len(entries)
 
 
 def _replay(entries: list[Entry]) -> None:
@@ -111,7 +109,7 @@ def _replay(entries: list[Entry]) -> None:
     assert decided + left_out + failed == replay.decisions
     assert decided + masked <= replay.compared
     assert sum(replay.matrix.values()) == replay.compared
-    orjson.dumps(replay_record(replay, 0))
+    orjson.dumps(replay.record(0))
 
 
 def _tell(entries: list[Entry]) -> None:
@@ -119,7 +117,7 @@ def _tell(entries: list[Entry]) -> None:
     for entry in entries:
         wanted = entry.fields.get("decision_id") or entry.fields.get("claim_id")
         if isinstance(wanted, str):
-            find_story(lambda: entries, wanted)
+            find_trail(lambda: entries, wanted)
             return
 
 

@@ -12,8 +12,9 @@ from typing import Any, Final
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 
-from liquidation.analysis.entries import Entry
-from liquidation.analysis.replay import Replay, RulesInForce
+from liquidation.analysis.reader import Entry
+from liquidation.analysis.redecide import RulesInForce
+from liquidation.analysis.replay import Replay
 from liquidation.config.live import Configuration
 from liquidation.rules.errors import OWN_WORDS, TABLE
 from liquidation.rules.policy import RULE_NAMES, read_policy
@@ -140,7 +141,7 @@ class _Caller:
                 assert problems_of([line]) == []
             replay.add(Entry(fields, line, "log", self._seq))
             told.append(fields)
-        assert replay.sound, (replay.differences, replay.failures)
+        assert replay.agrees, (replay.differences, replay.failures)
         return told
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.analysis import entries
+from liquidation.analysis import reader
 from liquidation.auth import key_file
 from liquidation.decisionlog import entry
 from liquidation.decisionlog.writer import DecisionLog
@@ -91,7 +91,7 @@ def writes_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def forgets_the_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entries.Lines, "end", lambda _: iter(()))
+    monkeypatch.setattr(reader.Lines, "end", lambda _: iter(()))
 
 
 def takes_every_time_for_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import ParseDict
 
-from liquidation.analysis.report import is_decision
+from liquidation.analysis.reader import is_decision
 from liquidation.rules.policy import Policy
 from liquidation.v1 import claim_service_pb2, rules_service_pb2
 from tests import samples

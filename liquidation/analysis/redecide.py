@@ -1,14 +1,16 @@
-"""What a line was decided from, read back from its `request`, so that it can be decided again.
+"""Decides a logged request again: from what its line says, under the rules that were in force.
 
-`request` is protobuf JSON, of a request that was parsed and of one that was not well formed alike,
-so it becomes the message that came, and goes on with the parser of the service.
+`request` of a line is protobuf JSON, of a request that was parsed and of one that was not well
+formed alike, so it becomes the message that came, and goes on with the parser of the service.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Final
 
+from liquidation.analysis.reader import Entry, Fields, text_of
+from liquidation.decisionlog.entry import add_decision
 from liquidation.rules.evaluate import evaluate
 from liquidation.rules.leases import request_violations
 from liquidation.rules.model import (
@@ -19,11 +21,14 @@ from liquidation.rules.model import (
     StoredState,
 )
 from liquidation.rules.parse import parse_request
-from liquidation.rules.policy import RULE_NAMES, Policy
+from liquidation.rules.policy import RULE_NAMES, Policy, PolicyError, policy_from_record
 from liquidation.rules.record import liquidation_from_record
 from liquidation.v1.rules_service_pb2 import CheckClaimRequest
 
-__all__ = ["Inputs", "NotReplayableError", "decision_inputs"]
+# Versions of rules, of all processes of a log together.
+_MAX_POLICIES: Final = 10_000
+_MAX_UNREADABLE: Final = 100
+_DEFAULT: Final = Policy()
 
 
 class NotReplayableError(ValueError):
@@ -42,7 +47,68 @@ class Inputs:
         return evaluate(policy, replace(self.request, explain=explain), self.state)
 
 
-def decision_inputs(fields: Mapping[str, Any]) -> Inputs:
+class RulesInForce:
+    """The rules that a line was decided under: what its process logged, or what stands in for it.
+
+    `own` are the rules of processes that logged none.
+    """
+
+    def __init__(self, own: Policy | None = None) -> None:
+        self._own = own
+        self._of_process: dict[str, dict[str, tuple[Policy, str]]] = {}
+        self._of_version: dict[str, tuple[Policy, str]] = {}
+        self._versions = 0
+        self._same: dict[str, Policy] = {}
+        self.unreadable: list[str] = []
+
+    def expect(self, entry: Entry) -> None:
+        """Takes the rules that a process logged first: they hold for what it logged before, too."""
+        if text_of(entry.fields, "process") not in self._of_process:
+            self.take(entry)
+
+    def take(self, entry: Entry) -> None:
+        """Takes the rules that a process logs from here on, if the line has any."""
+        if entry.fields.get("event") != "rules":
+            return
+        process, record = text_of(entry.fields, "process"), entry.fields.get("rules")
+        try:
+            policy = policy_from_record(record if isinstance(record, dict) else {})
+        except PolicyError as error:
+            if len(self.unreadable) < _MAX_UNREADABLE:
+                self.unreadable.append(f"{entry.source}: rules: {error}")
+            return
+        # A decision that was begun before the rules changed is logged after that, so the earlier
+        # versions of a process are kept.
+        known = self._of_process.setdefault(process, {})
+        if policy.version not in known and self._versions >= _MAX_POLICIES:
+            return
+        self._versions += policy.version not in known
+        # Many processes log the same rules; they are held once.
+        found = self._same.setdefault(repr(policy), policy), f"the log, {entry.source}"
+        known[policy.version] = self._of_version[policy.version] = found
+
+    def of(self, fields: Fields) -> tuple[Policy, str] | None:
+        """The rules of a line and where they are from; None if nothing tells them."""
+        version = text_of(fields, "rules_version")
+        own = self._of_process.get(text_of(fields, "process"), {}).get(version)
+        if own is not None:
+            return own
+        if self._own is not None:
+            return self._own, "the rules that were given"
+        if version in self._of_version:
+            return self._of_version[version]
+        return (_DEFAULT, "the built-in rules") if version == _DEFAULT.version else None
+
+
+def outcome_fields(decision: Decision) -> dict[str, Any]:
+    """What a log line says of a decision, but for the version of the rules."""
+    fields: dict[str, Any] = {}
+    add_decision(fields, decision, None)
+    del fields["rules_version"]
+    return fields
+
+
+def decision_inputs(fields: Fields) -> Inputs:
     """What the decision of a `decision` line, or of the `claim` line of a begin, was made from.
 
     Raises:
@@ -63,7 +129,7 @@ def decision_inputs(fields: Mapping[str, Any]) -> Inputs:
         raise NotReplayableError(f"its request is not one of the service's: {problem}") from error
 
 
-def _require_decision(fields: Mapping[str, Any]) -> None:
+def _require_decision(fields: Fields) -> None:
     event, change = fields.get("event"), fields.get("change")
     if event != "decision" and (event, change) != ("claim", "begin"):
         raise NotReplayableError("the line is not that of a decision")
@@ -77,7 +143,7 @@ def _require_decision(fields: Mapping[str, Any]) -> None:
         raise NotReplayableError(f"the rules did not decide it: {who}, code {fields.get('code')}")
 
 
-def _inputs(fields: Mapping[str, Any], request: Mapping[str, Any]) -> Inputs:
+def _inputs(fields: Fields, request: Mapping[str, Any]) -> Inputs:
     own: tuple[FieldViolation, ...] = ()
     if fields["event"] == "claim":
         own = request_violations(_text(fields["request_id"]), _lease(request.get("lease_ttl")))

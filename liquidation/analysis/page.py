@@ -1,18 +1,23 @@
 """A report as one HTML page that holds all it needs: it loads nothing, from anywhere."""
 
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 from html import escape
 from importlib.resources import files
 from typing import Final
 
 import orjson
 
-from liquidation.analysis.charts import Chart, charts
-from liquidation.analysis.labels import code_label, duration, look_of, shown, usdc
-from liquidation.analysis.report import Report
-
-__all__ = ["page"]
+from liquidation.analysis.charts import (
+    Chart,
+    charts,
+    code_label,
+    duration,
+    look_of,
+    shown,
+    usdc,
+)
+from liquidation.analysis.summary import Report
+from liquidation.rules.numbers import EXACT
 
 _TITLE: Final = "Liquidation decisions"
 # What the browser may load for the page: nothing but what stands in it.
@@ -29,6 +34,7 @@ def page(report: Report, plotly_js: str, sources: Sequence[str], foreign: int = 
 
     `foreign` is how many lines were none of the log's.
     """
+    report.count()
     drawn = charts(report)
     own = files("liquidation.analysis")
     css = own.joinpath("page.css").read_text(encoding="utf-8")
@@ -89,16 +95,17 @@ def _moment(timestamp: str) -> str:
 
 
 def _totals(report: Report, foreign: int) -> str:
-    count, refused = report.all.count, report.all.refused
-    median, late = (duration(report.latencies.percentile(Decimal(p))) for p in ("50", "99"))
+    count, refused = report.all.lines, report.all.refused
+    refused_notional = EXACT.subtract(report.codes.all.notional, report.accepted_notional)
+    median, late = (duration(report.latencies.percentile(p)) for p in ("50", "99"))
     lost = report.numbers.missing
     cards = [
         ("Decisions", f"{count:,}", _processes(report), ""),
         ("Accepted", f"{count - refused:,}", _percent(count - refused, count), ""),
         ("Refused", f"{refused:,}", _percent(refused, count), ""),
         ("Claims granted", f"{report.changes['begin']:,}", _ended(report), ""),
-        ("Notional accepted", usdc(report.accepted.notional), "USDC", ""),
-        ("Notional refused", usdc(report.refused_notional), "USDC", ""),
+        ("Notional accepted", usdc(report.accepted_notional), "USDC", ""),
+        ("Notional refused", usdc(refused_notional), "USDC", ""),
         ("Latency, median", median, f"99 % within {late}", ""),
         ("Lines missing", f"{lost:,}", _told(report, foreign), "alarm" if lost else ""),
     ]
@@ -135,14 +142,15 @@ def _percent(part: int, whole: int) -> str:
 
 def _by_code(report: Report) -> str:
     rows = []
-    for code, tally in sorted(report.codes.items(), key=lambda each: -each[1].count):
-        swatch = _swatch(*look_of(code))
+    for name, count in report.codes.top(len(report.codes)):
+        code, _, word = name.partition(" ")
+        swatch = _swatch(*look_of(int(code)))
         rows.append(
-            f'<tr><td class="fixed">{swatch}{code_label(code)}</td>'
-            f'<td class="roomy">{shown(report.code_names[code])}</td>'
-            f'<td class="number">{tally.count:,}</td>'
-            f'<td class="number">{_percent(tally.count, report.all.count)}</td>'
-            f'<td class="number">{usdc(tally.notional)}</td></tr>'
+            f'<tr><td class="fixed">{swatch}{code_label(int(code))}</td>'
+            f'<td class="roomy">{shown(word)}</td>'
+            f'<td class="number">{count.lines:,}</td>'
+            f'<td class="number">{_percent(count.lines, report.all.lines)}</td>'
+            f'<td class="number">{usdc(count.notional)}</td></tr>'
         )
     head = _header(("decisions", "share", "notional, USDC"), 0)
     head = f'<th>code</th><th class="roomy">name</th>{head}'
@@ -199,10 +207,11 @@ def _completeness(report: Report, foreign: int) -> str:
     numbers = report.numbers
     facts = [
         ("Missing lines, numbers that no line of their process has", numbers.missing),
-        ("Lines that a process dropped because its log could not take them", report.lost),
+        ("Lines that a process dropped because its log could not take them", report.lost_in_all),
         ("Lines that were read twice", numbers.twice),
         ("Lines that are none of the log's", foreign),
-        ("Faults, errors that are nobody's answer", report.faults),
+        ("Faults, errors that are nobody's answer", report.notes.lines_of("fault")),
+        ("Decisions that lack what a line of theirs has; they are not counted", report.unlike),
         ("Lines whose number could not be followed", numbers.not_followed),
     ]
     told = "".join(f"<li>{words}: {count:,}</li>" for words, count in facts if count)
