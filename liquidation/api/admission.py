@@ -17,8 +17,6 @@ from liquidation.rules.parse import MAX_ID
 from liquidation.rules.policy import Limits
 from liquidation.transport.base import Call, Metadata
 
-__all__ = ["ABANDONED", "TOO_MANY", "Admission", "ConcurrencyLimiter", "trace_id_of"]
-
 # Refusals that stand for no rule.
 ABANDONED: Final = Refusal(errors.CALL_ABANDONED)
 TOO_MANY: Final = Refusal(errors.RATE_LIMIT_EXCEEDED, retry_after_s=RETRY_AFTER_S)

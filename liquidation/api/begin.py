@@ -40,8 +40,6 @@ from liquidation.store.base import BeginRequest, BeginResult, StateQuery, Store
 from liquidation.transport.base import Call, Step, Work
 from liquidation.v1 import claim_service_pb2 as pb
 
-__all__ = ["BeginHandler", "lease_of"]
-
 _NOTHING: Final = unreadable()
 
 

@@ -27,8 +27,6 @@ from liquidation.rules.model import FieldViolation, Refusal
 from liquidation.store.base import Done
 from liquidation.transport.base import Call, Step, Unary
 
-__all__ = ["Behaviour", "Chunks", "PlainCalls", "ask", "chunked"]
-
 _M = TypeVar("_M", bound=Message)
 _R = TypeVar("_R")
 _T = TypeVar("_T")

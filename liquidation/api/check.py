@@ -35,8 +35,6 @@ from liquidation.store.base import StateQuery, Store
 from liquidation.transport.base import Call, Exchange, Handler, Step, Unary, Work
 from liquidation.v1 import rules_service_pb2 as pb
 
-__all__ = ["CheckHandlers", "fill_result"]
-
 # Requests of one batch that are decided before other calls get their turn; fewer if some of them
 # are explained, which takes about three times as long.
 _CHUNK: Final = 32

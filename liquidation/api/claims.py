@@ -27,8 +27,6 @@ from liquidation.store.base import ChangeResult, ClaimFilter, ClaimRecord, Done,
 from liquidation.transport.base import Call, Handler, Unary
 from liquidation.v1 import claim_service_pb2 as pb
 
-__all__ = ["ClaimHandlers"]
-
 # Characters of a reason that is kept; inclusive.
 _MAX_REASON: Final = 256
 _STATES: Final = {state.value: state for state in ClaimState}

@@ -20,14 +20,6 @@ from liquidation.rules.model import (
 from liquidation.rules.numbers import Ratio, plain
 from liquidation.v1 import claim_service_pb2, liquidation_pb2, rules_service_pb2
 
-__all__ = [
-    "fill_checked",
-    "fill_claim",
-    "fill_decision",
-    "fill_event",
-    "fill_liquidation",
-]
-
 _OUTCOMES: Final[Mapping[Outcome, Any]] = {
     outcome: liquidation_pb2.RuleOutcome.Value(f"RULE_OUTCOME_{outcome.name}")
     for outcome in Outcome

@@ -11,16 +11,6 @@ from liquidation.rules.parse import FieldViolations
 from liquidation.rules.policy import Policy
 from liquidation.store.base import StoreUnavailableError
 
-__all__ = [
-    "FAULT",
-    "STORE_NOT_REACHED",
-    "RefusedError",
-    "compared",
-    "refusal_of",
-    "refused_field",
-    "require_id",
-]
-
 # Refusals that stand for no rule.
 STORE_NOT_REACHED: Final = Refusal(errors.STORE_NOT_REACHED, retry_after_s=RETRY_AFTER_S)
 FAULT: Final = Refusal(errors.UNKNOWN_ERROR)

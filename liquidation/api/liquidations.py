@@ -19,8 +19,6 @@ from liquidation.store.base import AccountMismatchError, ClaimActiveError, PutRe
 from liquidation.transport.base import Call, Handler
 from liquidation.v1 import liquidation_service_pb2 as pb
 
-__all__ = ["LiquidationHandlers"]
-
 
 class LiquidationHandlers:
     """The handlers of LiquidationService."""

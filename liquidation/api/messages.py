@@ -7,8 +7,6 @@ from google.protobuf.message import DecodeError, Message
 from liquidation.api.unknown_fields import unknown_fields
 from liquidation.rules.model import ClaimRequest, FieldViolation
 
-__all__ = ["parse_message", "unreadable"]
-
 _M = TypeVar("_M", bound=Message)
 
 

@@ -8,8 +8,6 @@ from liquidation.api.failures import refused_field
 from liquidation.rules.numbers import MAX_INT64
 from liquidation.rules.policy import MAX_PAGE
 
-__all__ = ["key_of", "page_rows", "page_token"]
-
 _DEFAULT_PAGE: Final = 100
 _INT64_DIGITS: Final = 19
 

@@ -15,8 +15,6 @@ from liquidation.rules.policy import RULE_NAMES, Mode, Policy
 from liquidation.transport.base import Call, Handler
 from liquidation.v1 import rules_service_pb2 as pb
 
-__all__ = ["rules_handlers", "rules_in_force"]
-
 _MODES: Final = {
     Mode.ENFORCE: pb.RULE_MODE_ENFORCE,
     Mode.SHADOW: pb.RULE_MODE_SHADOW,

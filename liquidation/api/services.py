@@ -28,8 +28,6 @@ from liquidation.store.base import Store
 from liquidation.transport.base import Call, Handler
 from liquidation.v1 import claim_service_pb2, liquidation_service_pb2, rules_service_pb2
 
-__all__ = ["Services", "build_services"]
-
 _RULES: Final = rules_service_pb2.DESCRIPTOR.services_by_name["LiquidationRulesService"]
 _LIQUIDATIONS: Final = liquidation_service_pb2.DESCRIPTOR.services_by_name["LiquidationService"]
 _CLAIMS: Final = claim_service_pb2.DESCRIPTOR.services_by_name["ClaimService"]

@@ -26,8 +26,6 @@ from liquidation.rules.model import Decision, Refusal
 from liquidation.transport.base import Call
 from liquidation.v1 import errors_pb2, liquidation_pb2, rules_service_pb2
 
-__all__ = ["DOMAIN", "MAX_STATUS_BYTES", "error_codes", "fill_status", "refuse"]
-
 DOMAIN: Final = "liquidation.v1"
 # A binary trailer travels in base64, 4 characters for 3 bytes, beside grpc-message with the words:
 # 2,700 bytes make 3,600 characters and leave 496 of 4 KiB for the rest.

@@ -7,8 +7,6 @@ from typing import Final
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-__all__ = ["MAX_UNKNOWN", "unknown_fields"]
-
 # Unknown fields that are named; a caller may send any number of them.
 MAX_UNKNOWN: Final = 8
 # Bytes below which protobuf may list all of a message's unknown fields: a million take a second.

@@ -18,8 +18,6 @@ from liquidation.auth.keys import (
     Permission,
 )
 
-__all__ = ["keys_text", "read_keys"]
-
 _FIELDS: Final = ("id", "name", "sha256", "permissions", "created", "expires", "revoked")
 _ID: Final = re.compile(r"[0-9a-f]{12}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")

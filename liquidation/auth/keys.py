@@ -21,22 +21,6 @@ from typing import Final
 from liquidation.rules import errors
 from liquidation.rules.model import Refusal
 
-__all__ = [
-    "ANYONE",
-    "ENTROPY_BYTES",
-    "KEY_NAME",
-    "KEY_NAME_ALLOWED",
-    "MALFORMED_KEY",
-    "Identity",
-    "KeyEntry",
-    "KeyRing",
-    "KeyState",
-    "KeysError",
-    "Permission",
-    "new_key",
-    "revoked_key",
-]
-
 _ID_BYTES: Final = 6
 _SECRET_BYTES: Final = 32
 # Random bytes that a new key takes: those of its id and those of its secret.

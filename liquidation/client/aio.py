@@ -52,8 +52,6 @@ from liquidation.values import (
     Rules,
 )
 
-__all__ = ["AsyncLiquidationClient"]
-
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 

@@ -33,29 +33,6 @@ from liquidation.values import (
     Rules,
 )
 
-__all__ = [
-    "BATCH_CHECK_CLAIMS",
-    "BATCH_PUT_LIQUIDATIONS",
-    "BEGIN_CLAIM",
-    "CANCEL_CLAIM",
-    "CHECK_CLAIM",
-    "CLOSE_LIQUIDATION",
-    "COMPLETE_CLAIM",
-    "GET_CLAIM",
-    "GET_LIQUIDATION",
-    "GET_RULES",
-    "LIST_CLAIMS",
-    "LIST_ERROR_CODES",
-    "LIST_LIQUIDATIONS",
-    "PUT_LIQUIDATION",
-    "RENEW_CLAIM",
-    "STREAM_CHECK_CLAIMS",
-    "Asked",
-    "CheckRequest",
-    "Rpc",
-    "StreamedRequest",
-]
-
 # A request as a value, or as the message itself, which is sent as it is.
 CheckRequest = ClaimRequest | rules_service_pb2.CheckClaimRequest
 # A request of a stream: with a correlation id, or alone; then its id is its place, "1" the first.

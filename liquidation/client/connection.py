@@ -7,8 +7,6 @@ from google.protobuf.message import Message
 
 from liquidation.client.calls import Rpc
 
-__all__ = ["DEFAULT_TIMEOUT", "OPTIONS", "authorization", "stream_call", "unary_call"]
-
 # How long a call may take, in seconds, unless the client is told otherwise.
 DEFAULT_TIMEOUT: Final = 10.0
 # The largest answer: 1000 explained claims of 256 positions each are about 80 MiB.

@@ -19,8 +19,6 @@ from liquidation.rules.numbers import plain
 from liquidation.v1 import claim_service_pb2, liquidation_pb2, rules_service_pb2
 from liquidation.values import ClaimState, RuleMode, RuleOutcome, Tier
 
-__all__ = ["message_of", "value_of"]
-
 _V = TypeVar("_V")
 _M = TypeVar("_M", bound=Message)
 

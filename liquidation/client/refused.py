@@ -15,15 +15,6 @@ from liquidation.client.convert import value_of
 from liquidation.v1 import errors_pb2, rules_service_pb2
 from liquidation.values import CheckedClaim, Decision, FieldViolation
 
-__all__ = [
-    "ClaimAnswer",
-    "LiquidationCallFailed",
-    "LiquidationClientError",
-    "LiquidationRefused",
-    "claim_answer",
-    "failure",
-]
-
 _STATUS_CODES: Final[Mapping[int, grpc.StatusCode]] = {
     code.value[0]: code for code in grpc.StatusCode
 }

@@ -52,8 +52,6 @@ from liquidation.values import (
     Rules,
 )
 
-__all__ = ["LiquidationClient"]
-
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 

@@ -24,21 +24,6 @@ from liquidation.rules.record import Record, liquidator_record, terms_record
 from liquidation.rules.snapshot import facts_of
 from liquidation.rules.value import value
 
-__all__ = [
-    "CallInfo",
-    "Disagreement",
-    "add_call",
-    "add_decision",
-    "add_outcome",
-    "add_request",
-    "claim_fields",
-    "claim_head",
-    "decision_line",
-    "disagreement",
-    "liquidation_head",
-    "sent_record",
-]
-
 # Bytes up to which a request that is not well formed is logged as it came.
 _MAX_LOGGED: Final = 16 * 1024
 # Bytes that are logged of a larger one, or of one that is no message at all.

@@ -7,8 +7,6 @@ and what stands in it are the same by construction.
 from enum import Enum
 from typing import Final
 
-__all__ = ["EVENTS", "ClaimEnd", "Observer"]
-
 # Every event that a line may have, but for `log_lines_lost`, which the sink writes itself.
 EVENTS: Final = (
     "decision", "claim", "liquidation",

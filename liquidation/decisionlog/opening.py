@@ -20,8 +20,6 @@ from liquidation.decisionlog.redaction import Masking, Sampling
 from liquidation.decisionlog.sink import FileLock, LogSink
 from liquidation.decisionlog.writer import DecisionLog
 
-__all__ = ["Logbook", "LogbookError", "WorkerInfo", "now", "open_log"]
-
 # How long the log may take to be written out at the end, in seconds.
 _PATIENCE_S: Final = 5.0
 

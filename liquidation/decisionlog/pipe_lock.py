@@ -10,8 +10,6 @@ from typing import Final
 from liquidation.decisionlog.opening import LogbookError
 from liquidation.store.locations import SqliteFile, StoreLocation
 
-__all__ = ["log_turn"]
-
 _NAME: Final = "liquidation-log"
 
 

@@ -7,8 +7,6 @@ from typing import Any, Final
 
 from liquidation.rules.numbers import ONE, ZERO
 
-__all__ = ["Masking", "Sampling"]
-
 _HASH_BYTES: Final = 12
 
 

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["FileLock", "LogSink"]
-
 # Lines of a whole second at full speed fit many times; a process that cannot log does not grow.
 _CAPACITY_BYTES: Final = 32 * 1024 * 1024
 # How long to wait before a sink that failed is tried again, in seconds.

@@ -38,8 +38,6 @@ from liquidation.rules.parse import MAX_ID
 from liquidation.rules.record import Record
 from liquidation.rules.snapshot import facts_of
 
-__all__ = ["DecisionLog"]
-
 _LEVELS: Final = {UNKNOWN_ERROR.code: "error", STORE_NOT_REACHED.code: "warning"}
 _END_OF: Final = {
     "complete": ClaimEnd.COMPLETED,

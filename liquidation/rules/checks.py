@@ -24,17 +24,6 @@ from liquidation.rules.model import (
 from liquidation.rules.numbers import EXACT, ONE, ZERO, least_ratio, plain, product
 from liquidation.rules.snapshot import facts_of
 
-__all__ = [
-    "RETRY_AFTER_S",
-    "RULES",
-    "Rule",
-    "max_quantity",
-    "not_found",
-    "slot_taken",
-    "unknown_parameter",
-    "wrong_format",
-]
-
 # What a caller is told to wait where no lease says better, in seconds.
 RETRY_AFTER_S: Final = ONE
 

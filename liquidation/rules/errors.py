@@ -13,8 +13,6 @@ from enum import Enum, IntEnum
 from string import Formatter
 from typing import Final
 
-__all__ = ["OWN_WORDS", "TABLE", "Detail", "ErrorCode", "ErrorRow", "GrpcCode"]
-
 
 class GrpcCode(IntEnum):
     """The canonical gRPC codes that a refusal may travel with; values as in google.rpc.Code."""

@@ -24,8 +24,6 @@ from liquidation.rules.numbers import least_ratio, plain, product, total
 from liquidation.rules.policy import Mode, Policy
 from liquidation.rules.snapshot import SnapshotFacts, facts_of
 
-__all__ = ["decide", "evaluate", "evaluate_candidate", "rule_input"]
-
 
 def evaluate(policy: Policy, request: ClaimRequest, state: StoredState | None) -> Decision:
     """The decision on a request under `policy`. `state` is None if the store was not asked."""

@@ -10,8 +10,6 @@ from liquidation.rules.numbers import least_ratio, plain
 from liquidation.rules.policy import Mode
 from liquidation.rules.snapshot import facts_of
 
-__all__ = ["explain_rule"]
-
 _NEEDED: Final = "a rule that runs finds what it needs"
 
 

@@ -8,17 +8,6 @@ from liquidation.rules.model import Claim, ClaimState, FieldViolation, Refusal
 from liquidation.rules.numbers import EXACT
 from liquidation.rules.parse import FieldViolations
 
-__all__ = [
-    "MAX_REQUEST_ID",
-    "claim_not_found",
-    "duplicate_request",
-    "lease_left_s",
-    "lease_us",
-    "lease_violations",
-    "refused_change",
-    "request_violations",
-]
-
 # Characters of a request_id; inclusive.
 MAX_REQUEST_ID: Final = 64
 # Bounds of a lease, in seconds; inclusive.

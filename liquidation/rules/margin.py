@@ -17,8 +17,6 @@ from fractions import Fraction
 from liquidation.rules.model import MarginAccount, MarginPosition
 from liquidation.rules.numbers import EXACT, ONE, ZERO, four_fifths_power, product, total
 
-__all__ = ["InitialMargin", "initial_margin_after", "margin_ratios"]
-
 
 def margin_ratios(account: MarginAccount) -> tuple[Fraction, Fraction]:
     """The margin ratio and the maintenance margin ratio of `account`.

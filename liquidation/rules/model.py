@@ -18,32 +18,6 @@ if TYPE_CHECKING:
     from liquidation.rules.policy import Policy
     from liquidation.rules.snapshot import SnapshotFacts, WholeClaim
 
-__all__ = [
-    "ActiveClaim",
-    "Claim",
-    "ClaimEvent",
-    "ClaimRequest",
-    "ClaimState",
-    "Claimed",
-    "ClaimedPosition",
-    "Decision",
-    "FieldViolation",
-    "Liquidation",
-    "Liquidator",
-    "MarginAccount",
-    "MarginPosition",
-    "Outcome",
-    "Position",
-    "Refusal",
-    "RuleInput",
-    "RuleResult",
-    "StoredState",
-    "SymbolRatio",
-    "Terms",
-    "ThresholdCheck",
-    "Tier",
-]
-
 
 class Tier(Enum):
     """Which threshold and which shape of claim a liquidation takes; values as on the wire."""

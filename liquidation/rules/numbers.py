@@ -24,21 +24,6 @@ from fractions import Fraction
 from functools import lru_cache, reduce
 from typing import Final
 
-__all__ = [
-    "EXACT",
-    "MAX_INT64",
-    "ONE",
-    "ZERO",
-    "Ratio",
-    "at_least",
-    "four_fifths_power",
-    "least_ratio",
-    "parse_decimal",
-    "plain",
-    "product",
-    "total",
-]
-
 # Far above what any formula needs (a term of section "Margin" has about 250 digits): the precision
 # is a ceiling, not a cost, and the traps prove that it is never reached.
 EXACT: Final = Context(

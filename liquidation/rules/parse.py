@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     _RequestMessage = rules_service_pb2.CheckClaimRequest | claim_service_pb2.BeginClaimRequest
 
-__all__ = ["MAX_ID", "FieldViolations", "parse_liquidation", "parse_request"]
-
 # Characters of an id; inclusive.
 MAX_ID: Final = 128
 # More violations than these are not told: the reply has to stay small.

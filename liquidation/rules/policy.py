@@ -16,22 +16,6 @@ from liquidation.rules.numbers import ZERO, parse_decimal, plain
 from liquidation.rules.policy_keys import names_below, policy_key
 from liquidation.rules.value import value
 
-__all__ = [
-    "MAX_BATCH",
-    "MAX_PAGE",
-    "MAX_POSITIONS",
-    "RULE_NAMES",
-    "ActivePolicy",
-    "ClaimRules",
-    "Limits",
-    "Mode",
-    "Policy",
-    "PolicyError",
-    "policy_from_record",
-    "policy_record",
-    "read_policy",
-]
-
 # Positions in a snapshot or an account, and symbols in the terms; inclusive.
 MAX_POSITIONS: Final = 256
 # Items of one batch; inclusive.

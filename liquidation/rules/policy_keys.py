@@ -6,8 +6,6 @@ Reading a file, what is said about a wrong one, and the page of settings all go 
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["POLICY_KEYS", "PolicyKey", "names_below", "policy_key"]
-
 
 @dataclass(frozen=True, slots=True)
 class PolicyKey:

@@ -24,17 +24,6 @@ from liquidation.rules.model import (
 )
 from liquidation.rules.numbers import Ratio, plain
 
-__all__ = [
-    "Record",
-    "claimed_positions_from_record",
-    "claimed_positions_record",
-    "liquidation_from_record",
-    "liquidation_record",
-    "liquidator_record",
-    "terms_from_record",
-    "terms_record",
-]
-
 Record = dict[str, Any]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -15,8 +15,6 @@ from liquidation.rules.numbers import at_least, least_ratio, plain, total
 from liquidation.rules.policy import Policy
 from liquidation.rules.record import Record, liquidation_record
 
-__all__ = ["SnapshotFacts", "WholeClaim", "facts_of"]
-
 
 class SnapshotFacts:
     """Sums, comparisons and texts of one snapshot.

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import TypeVar, dataclass_transform
 
-__all__ = ["value"]
-
 _T = TypeVar("_T")
 
 
