@@ -18,15 +18,15 @@ from liquidation.store.base import StoreError, StoreStats
 from liquidation.store.locations import PostgresDatabase, SqliteFile, StoreLocation
 from liquidation.store.opening import require_driver
 from liquidation.store.sqlite import schema
-from liquidation.store.sqlite.clock import HostClock
-from liquidation.store.sqlite.status import FileStatus, look
+from liquidation.store.sqlite.connections import HostClock
+from liquidation.store.sqlite.schema import FileStatus, look
 from liquidation.store.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
     # They need the extras `cli` and `postgres`.
     from liquidation.cli.table import Screen
-    from liquidation.store.copying import Copied
-    from liquidation.store.postgres.status import DatabaseStatus
+    from liquidation.store.copy import Copied
+    from liquidation.store.postgres.schema import DatabaseStatus
 
 _VARIABLE: Final = "LIQUIDATION_STORE"
 _URL: Final = "postgresql://URL"

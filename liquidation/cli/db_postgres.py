@@ -15,15 +15,21 @@ from psycopg import AsyncConnection, errors
 from psycopg.conninfo import conninfo_to_dict
 
 from liquidation.cli.options import printable
-from liquidation.store import copying
+from liquidation.store import copy as store_copy
 from liquidation.store.base import StoreError
-from liquidation.store.copying import Copied, Progress
+from liquidation.store.copy import Copied, Progress
 from liquidation.store.locations import PostgresDatabase, SqliteFile
 from liquidation.store.postgres import schema
 from liquidation.store.postgres.connection import PARAMETERS, require_utf8
-from liquidation.store.postgres.schema import NEWEST, STEPS, SchemaState, script
-from liquidation.store.postgres.status import DatabaseStatus, look
-from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.postgres.schema import (
+    NEWEST,
+    STEPS,
+    DatabaseStatus,
+    SchemaState,
+    look,
+    script,
+)
+from liquidation.store.sqlite.connections import HostClock
 from liquidation.store.sqlite.source import SourceError
 
 if TYPE_CHECKING:
@@ -89,7 +95,7 @@ def copy(file: SqliteFile, database: PostgresDatabase, progress: Progress) -> Co
 
     async def copied(connection: _Connection) -> Copied:
         require_utf8(connection)
-        return await copying.copy(file.path, connection, HostClock(), progress)
+        return await store_copy.copy(file.path, connection, HostClock(), progress)
 
     return _asked(database, copied)
 

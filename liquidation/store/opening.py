@@ -3,7 +3,7 @@
 from liquidation import needs_extra
 from liquidation.store.base import CommitObserver, Fault, Store, StoreError
 from liquidation.store.locations import SqliteFile, StoreLocation
-from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.sqlite.connections import HostClock
 from liquidation.store.sqlite.store import SqliteStore
 
 

@@ -1,6 +1,8 @@
-"""What every engine stores in the same form: claims and the decisions that granted them."""
+"""What every engine stores in the same form: claims, decisions, times, and SQL in its own files."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -16,6 +18,25 @@ from liquidation.rules.record import (
 from liquidation.store.base import BeginRequest
 
 LEASE_RAN_OUT: Final = "The lease ran out."
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def statements_of(package: str, name: str) -> tuple[str, ...]:
+    """The statements of the file `name` of a package, in order, without its lines of comment."""
+    text = files(package).joinpath(name).read_text(encoding="utf-8")
+    lines = (line for line in text.splitlines() if not line.lstrip().startswith("--"))
+    statements = map(str.strip, "\n".join(lines).split(";"))
+    return tuple(statement for statement in statements if statement)
+
+
+def microseconds(time: datetime) -> int:
+    """Microseconds since the Unix epoch; exact."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def moment(wall_us: int) -> datetime:
+    """The time so many microseconds after the Unix epoch; exact."""
+    return _EPOCH + timedelta(microseconds=wall_us)
 
 
 class ClaimRow(NamedTuple):

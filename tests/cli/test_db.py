@@ -13,7 +13,7 @@ import pytest
 
 from liquidation.store.postgres.schema import LOCK_KEY, NEWEST
 from liquidation.store.sqlite import schema
-from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.sqlite.connections import HostClock
 from tests.cli.commands import run
 from tests.cli.test_serve_check_postgres import execute, role, set_up, url_of
 from tests.store.builders import snapshot

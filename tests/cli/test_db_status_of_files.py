@@ -5,8 +5,8 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
-from liquidation.store.sqlite.clock import HostClock
-from liquidation.store.sqlite.source import moment
+from liquidation.store.records import moment
+from liquidation.store.sqlite.connections import HostClock
 from tests.cli.checking import contents
 from tests.cli.commands import run
 from tests.cli.test_db_status import HOLDS, drawn, fill, status

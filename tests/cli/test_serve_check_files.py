@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.sqlite.connections import HostClock
 from liquidation.store.sqlite.schema import NEWEST
 from tests.certificates import LOCAL, Authority
 from tests.cli.checking import check, check_as_a_user, contents, finding, told

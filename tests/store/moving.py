@@ -6,8 +6,8 @@ from typing import Any
 
 from liquidation.rules.model import Claim, ClaimState
 from liquidation.store.base import ClaimFilter, StateQuery
-from liquidation.store.copying import Copied, copy
-from liquidation.store.sqlite.clock import StoreClock
+from liquidation.store.copy import Copied, copy
+from liquidation.store.sqlite.connections import StoreClock
 from tests.clocks import Clock
 from tests.store.builders import (
     LEASE_S,

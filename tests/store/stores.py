@@ -34,7 +34,7 @@ from liquidation.store.base import (
 )
 from liquidation.store.postgres import schema
 from liquidation.store.postgres.store import PostgresStore
-from liquidation.store.sqlite.clock import StoreClock
+from liquidation.store.sqlite.connections import StoreClock
 from liquidation.store.sqlite.store import SqliteStore
 from tests.clocks import Clock
 from tests.store.postgres.proxy import Proxy

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.store.sqlite import clock as host
-from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.sqlite import connections as host
+from liquidation.store.sqlite.connections import HostClock
 from tests.clocks import Clock
 from tests.store.builders import LEASE_S, accept_all, begin, begin_request, claimed, snapshot
 from tests.store.conftest import OpenStore

@@ -8,7 +8,7 @@ import pytest
 
 from liquidation.rules.model import Claim, ClaimState
 from liquidation.store.base import StateQuery
-from liquidation.store.copying import copy
+from liquidation.store.copy import copy
 from tests.clocks import Clock
 from tests.store.builders import LEASE_S
 from tests.store.moving import contents, everything, fill, moved, moving_claim
@@ -238,7 +238,7 @@ async def first_event_after(target: str) -> int:
 async def test_the_progress_is_told_now_and_then(
     path: Path, target: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liquidation.store.copying._STRIDE", 15)
+    monkeypatch.setattr("liquidation.store.copy._STRIDE", 15)
     async with sqlite_store(path, clock) as store:
         await fill(store, clock)
     told: list[tuple[str, int]] = []

@@ -10,8 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from liquidation.store.copying import CopyError, InDoubtError, copy
-from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.copy import CopyError, InDoubtError, copy
+from liquidation.store.sqlite.connections import HostClock
 from liquidation.store.sqlite.schema import NEWEST
 from liquidation.store.sqlite.source import InUseError, SourceError
 from tests.clocks import Clock
@@ -30,7 +30,7 @@ def clock() -> Clock:
 USER = """
 import asyncio, sys
 from pathlib import Path
-from liquidation.store.sqlite.clock import HostClock
+from liquidation.store.sqlite.connections import HostClock
 from tests.store.stores import sqlite_store
 from tests.store.builders import begin, begin_request
 from tests.store.builders import snapshot

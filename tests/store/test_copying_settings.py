@@ -5,7 +5,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from liquidation.store.copying import CopyError, copy
+from liquidation.store.copy import CopyError, copy
 from tests.clocks import Clock
 from tests.store.moving import fill, moved, trigger
 from tests.store.stores import connected, sqlite_store
@@ -53,7 +53,7 @@ async def test_others_who_hold_a_table_are_waited_for_five_seconds(
 async def test_who_writes_to_the_target_is_not_waited_for_long(
     path: Path, target: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liquidation.store.copying._PATIENCE", "20ms")
+    monkeypatch.setattr("liquidation.store.copy._PATIENCE", "20ms")
     async with sqlite_store(path, clock):
         pass
     async with connected(target) as other, other.transaction():

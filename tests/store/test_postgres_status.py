@@ -8,9 +8,17 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import StoreStats
-from liquidation.store.postgres import status
-from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, SchemaState, script
-from liquidation.store.postgres.status import DatabaseStatus, Server, Standby, look
+from liquidation.store.postgres import schema as status
+from liquidation.store.postgres.schema import (
+    NEWEST,
+    PRIVILEGES,
+    DatabaseStatus,
+    SchemaState,
+    Server,
+    Standby,
+    look,
+    script,
+)
 from tests.store.builders import snapshot
 from tests.store.moving import moving_claim
 from tests.store.stores import ServerClock, connected, postgres_store, set_up

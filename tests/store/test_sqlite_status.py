@@ -9,9 +9,8 @@ import pytest
 
 from liquidation.rules.model import ClaimState
 from liquidation.store.base import StoreStats
-from liquidation.store.sqlite.schema import NEWEST, version_at
-from liquidation.store.sqlite.source import moment
-from liquidation.store.sqlite.status import FileStatus, look
+from liquidation.store.records import moment
+from liquidation.store.sqlite.schema import NEWEST, FileStatus, look, version_at
 from tests.clocks import Clock
 from tests.store.builders import LEASE_S, begin, begin_request, granted, snapshot
 from tests.store.stores import sqlite_store

@@ -12,8 +12,13 @@ from psycopg.rows import dict_row
 
 from liquidation.server.preflight.finding import Finding, note, ok, wrong
 from liquidation.store.locations import PostgresDatabase
-from liquidation.store.postgres.schema import NEWEST, SchemaState, may_create, state_at
-from liquidation.store.postgres.status import missing_privileges
+from liquidation.store.postgres.schema import (
+    NEWEST,
+    SchemaState,
+    may_create,
+    missing_privileges,
+    state_at,
+)
 
 __all__ = ["postgres"]
 

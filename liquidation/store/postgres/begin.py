@@ -21,12 +21,11 @@ from liquidation.store.postgres.liquidations import Puts
 from liquidation.store.postgres.states import (
     about,
     lock_accounts,
-    microseconds,
     state_from,
     states,
     written,
 )
-from liquidation.store.records import account_of, claim_record, granted
+from liquidation.store.records import account_of, claim_record, granted, microseconds
 
 # In the order of the request_ids, as accounts are locked in theirs: of a request_id that is there
 # already, it is waited for whether that is committed.

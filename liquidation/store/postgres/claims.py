@@ -12,10 +12,9 @@ from liquidation.store.postgres.states import (
     ASKED,
     bounded,
     is_cut,
-    microseconds,
     written,
 )
-from liquidation.store.records import LEASE_RAN_OUT, claim_from, decision_from
+from liquidation.store.records import LEASE_RAN_OUT, claim_from, decision_from, microseconds
 
 # The server's clock is read with the claim: by it a lease has run out, or has not.
 COLUMNS: Final = """

@@ -6,7 +6,7 @@ transactions wait for each other. What is read after the lock holds until the co
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from liquidation.rules.model import ActiveClaim, Liquidation, StoredState
 from liquidation.rules.record import liquidation_from_record
 from liquidation.store.base import MAX_PAGE_BYTES, StateQuery
 from liquidation.store.postgres.connection import Rows, Statement, Transaction
+from liquidation.store.records import microseconds
 
 
 def bounded(found: str, columns: str, texts: Sequence[str], table: str, order: str) -> str:
@@ -42,8 +43,6 @@ def is_cut(rows: Rows, page: Sequence[object]) -> bool:
     """Whether there are more rows than those in the page, which was made of the first of `rows`."""
     return bool(rows) and rows[0][-1] > len(page)
 
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # What is asked about; `n` is its place among all.
 ASKED: Final = """
@@ -96,11 +95,6 @@ _LOCK_ACCOUNTS: Final = f"""
     SELECT account.account_id FROM account WHERE account.account_id = ANY (ARRAY({ACCOUNTS}))
     ORDER BY account.account_id FOR UPDATE
 """
-
-
-def microseconds(time: datetime) -> int:
-    """Microseconds since the Unix epoch; exact."""
-    return (time - _EPOCH) // timedelta(microseconds=1)
 
 
 def active_claim(claim_id: str, expire: datetime, now: datetime) -> ActiveClaim:

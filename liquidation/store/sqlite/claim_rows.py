@@ -10,7 +10,7 @@ from liquidation.rules.leases import lease_left_s
 from liquidation.rules.model import ActiveClaim, Claim, ClaimEvent, ClaimState
 from liquidation.store.base import MAX_PAGE_BYTES, BeginResult, ClaimFilter, ClaimPage, ClaimRecord
 from liquidation.store.records import claim_from, decision_from
-from liquidation.store.sqlite.clock import StoreClock
+from liquidation.store.sqlite.connections import StoreClock
 
 Row = tuple[Any, ...]
 
@@ -35,6 +35,12 @@ def page_of(
 COLUMNS: Final = """
     fencing_token, claim_id, request_id, account_id, terms, positions, revision, state, end_reason,
     begin_us, expire_us, end_us, lease_end_us
+"""
+# What is left of the lease of a claim that is active, as it is after a start on this host.
+LEFT: Final = """
+    CASE WHEN state <> 'ACTIVE' THEN NULL
+         WHEN lease_boot = :boot THEN lease_end_us - :lease_now
+         ELSE min(expire_us - :wall, lease_us) END
 """
 _LEASE: Final = """
     SELECT claim_id, lease_end_us FROM claim

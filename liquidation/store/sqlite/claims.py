@@ -19,7 +19,7 @@ from liquidation.store.base import (
 )
 from liquidation.store.records import LEASE_RAN_OUT, account_of, claim_record, granted
 from liquidation.store.sqlite.claim_rows import COLUMNS, Moment, claim_of, find, known, now
-from liquidation.store.sqlite.clock import StoreClock
+from liquidation.store.sqlite.connections import StoreClock
 from liquidation.store.sqlite.liquidations import liquidation_of, open_new, refresh
 from liquidation.store.sqlite.states import Found, StateRow, look_up
 

@@ -1,4 +1,4 @@
-"""Connections to the store's SQLite file, and reads on one that several threads share."""
+"""Connections to the store's SQLite file, its locks and the clock that its leases count on."""
 
 import ctypes
 import fcntl
@@ -6,6 +6,8 @@ import os
 import sqlite3
 import sys
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -188,3 +190,42 @@ def _address(line: str) -> tuple[int, str, int, str]:
     """Where a line of /proc/self/maps says that something is mapped: how, from where, of what."""
     span, how, offset, _, _, *name = line.split(maxsplit=5)
     return int(span.partition("-")[0], 16), how, int(offset, 16), name[0] if name else ""
+
+
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class StoreClock(Protocol):
+    """What the embedded store reads time from. All processes of a host agree on it."""
+
+    @property
+    def boot_id(self) -> str:
+        """Names the run of the host that `lease_us` counts in."""
+        ...
+
+    def lease_us(self) -> int:
+        """Microseconds on a clock that only moves forward, and at one pace; leases count on it."""
+        ...
+
+    def wall_us(self) -> int:
+        """Microseconds since the Unix epoch, as people read them; may jump."""
+        ...
+
+
+class HostClock:
+    """The host's own clocks: time since boot, which goes on while the host sleeps, and UTC."""
+
+    def __init__(self) -> None:
+        # Where the kernel does not name its boot, every process counts as a boot of its own.
+        self._boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else uuid.uuid4().hex
+        self._clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+    @property
+    def boot_id(self) -> str:
+        return self._boot_id
+
+    def lease_us(self) -> int:
+        return time.clock_gettime_ns(self._clock) // 1000
+
+    def wall_us(self) -> int:
+        return time.time_ns() // 1000

@@ -11,7 +11,7 @@ from liquidation.rules.record import liquidation_from_record
 from liquidation.store.base import AccountMismatchError, ClaimActiveError, Page, PutResult
 from liquidation.store.records import liquidation_text
 from liquidation.store.sqlite.claim_rows import active_claim_on, page_of
-from liquidation.store.sqlite.clock import StoreClock
+from liquidation.store.sqlite.connections import StoreClock
 
 _OPEN: Final = """
     INSERT INTO liquidation (liquidation_id, account_id, revision, snapshot, opened_us)

@@ -1,15 +1,20 @@
-"""The SQLite schema: numbered steps, forward only. `PRAGMA user_version` holds the last one done.
+"""The SQLite schema in numbered steps, and the status of a file.
+
+`PRAGMA user_version` holds the last step done.
 
 A step that is published is never edited; what changes later is a new step.
 """
 
+import os
 import sqlite3
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from liquidation.store.base import SchemaError
-from liquidation.store.sql import statements_of
-from liquidation.store.sqlite.connections import reading
+from liquidation.store.base import SchemaError, StoreStats
+from liquidation.store.records import moment, statements_of
+from liquidation.store.sqlite.claim_rows import LEFT, now
+from liquidation.store.sqlite.connections import StoreClock, reading
 
 _STEPS: Final = tuple(
     statements_of("liquidation.store.sqlite", f"migrations/{number}.sql") for number in (1, 2)
@@ -57,3 +62,82 @@ def migrate(connection: sqlite3.Connection) -> None:
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+_STATS: Final = f"""
+    SELECT (SELECT count(*) FROM liquidation WHERE closed_us IS NULL),
+           (SELECT count(*) FROM liquidation WHERE closed_us IS NOT NULL),
+           count(*) FILTER (WHERE left_us > 0), count(*) FILTER (WHERE left_us <= 0),
+           count(*) FILTER (WHERE state = 'COMPLETED'), count(*) FILTER (WHERE state = 'CANCELLED'),
+           count(*) FILTER (WHERE state = 'EXPIRED'), min(end_us)
+    FROM (SELECT state, end_us, {LEFT} AS left_us FROM claim)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """A file, `version` of whose schema is 0 where there is nothing of the service in it.
+
+    `holds` is None where its tables are not those of this service's version. `size` is that of the
+    file and `log_size` that of the write-ahead log beside it, in bytes.
+    """
+
+    exists: bool
+    writable: bool
+    version: int
+    size: int = 0
+    log_size: int = 0
+    holds: StoreStats | None = None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What keeps a service of this version and this user from its work."""
+        found = []
+        if not self.writable and self.exists:
+            found.append("this user may not write to it")
+        elif not self.writable:
+            found.append("it is not there, and this user may not make it")
+        if self.version > NEWEST:
+            found.append(
+                f"it has schema version {self.version}, this service knows {NEWEST}: it was"
+                " written by a newer version"
+            )
+        return tuple(found)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its owner should know, though the service works."""
+        return ()
+
+    @property
+    def migrates(self) -> bool:
+        """Whether the start of a service brings the schema to the version that it needs."""
+        return self.version < NEWEST
+
+
+def look(path: Path, clock: StoreClock) -> FileStatus:
+    """Looks at the file at `path`, by the clock that it is used with.
+
+    Raises:
+        sqlite3.Error: it cannot be read, or is no database.
+    """
+    if not path.exists():
+        return FileStatus(exists=False, writable=os.access(path.parent, os.W_OK), version=0)
+    version = version_at(path) or 0
+    log = path.with_name(f"{path.name}-wal")
+    return FileStatus(
+        exists=True,
+        writable=os.access(path, os.W_OK),
+        version=version,
+        size=path.stat().st_size,
+        log_size=log.stat().st_size if log.exists() else 0,
+        holds=_stats(path, clock) if version == NEWEST else None,
+    )
+
+
+def _stats(path: Path, clock: StoreClock) -> StoreStats:
+    with reading(path) as connection:
+        row: tuple[Any, ...] = connection.execute(_STATS, now(clock)).fetchone()
+    *counts, oldest_us = row
+    told = (*counts, None if oldest_us is None else moment(oldest_us))
+    return StoreStats(*told)

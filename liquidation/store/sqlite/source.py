@@ -8,19 +8,19 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 from liquidation.store.base import StoreError
-from liquidation.store.sqlite.claim_rows import now
-from liquidation.store.sqlite.clock import StoreClock
+from liquidation.store.records import moment
+from liquidation.store.sqlite.claim_rows import LEFT, now
+from liquidation.store.sqlite.connections import StoreClock
 from liquidation.store.sqlite.schema import NEWEST
 
 Row = tuple[Any, ...]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # How long another process's lock on the file is waited for, in seconds.
 _BUSY_S: Final = 1.0
 
@@ -35,12 +35,6 @@ _ACCOUNTS: Final = """
 _LIQUIDATIONS: Final = """
     SELECT liquidation_id, account_id, revision, snapshot, opened_us, closed_us
     FROM liquidation ORDER BY liquidation_id
-"""
-# What is left of the lease of a claim that is active, as it is after a start on this host.
-LEFT: Final = """
-    CASE WHEN state <> 'ACTIVE' THEN NULL
-         WHEN lease_boot = :boot THEN lease_end_us - :lease_now
-         ELSE min(expire_us - :wall, lease_us) END
 """
 _CLAIMS: Final = f"""
     SELECT fencing_token, claim_id, request_id, account_id, liquidation_id, revision, terms,
@@ -166,11 +160,6 @@ class Source:
     def _text(self, text: str) -> str:
         self.replaced += text.count("\0")
         return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
-def moment(wall_us: int) -> datetime:
-    """The moment that is so many microseconds after the Unix epoch; exact."""
-    return _EPOCH + timedelta(microseconds=wall_us)
 
 
 def _moment_or_none(wall_us: int | None) -> datetime | None:

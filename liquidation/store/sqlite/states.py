@@ -9,8 +9,7 @@ from liquidation.rules.leases import lease_left_s
 from liquidation.rules.model import ActiveClaim, Liquidation, StoredState
 from liquidation.store.base import BeginResult, StateQuery
 from liquidation.store.sqlite.claim_rows import known
-from liquidation.store.sqlite.clock import StoreClock
-from liquidation.store.sqlite.connections import Header, is_settled
+from liquidation.store.sqlite.connections import Header, StoreClock, is_settled
 from liquidation.store.sqlite.liquidations import liquidation_of
 
 _STATE: Final = """

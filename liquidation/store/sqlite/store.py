@@ -32,10 +32,10 @@ from liquidation.store.base import (
 from liquidation.store.records import is_news
 from liquidation.store.sqlite import claim_rows, claims
 from liquidation.store.sqlite import liquidations as liquidation_rows
-from liquidation.store.sqlite.clock import StoreClock
 from liquidation.store.sqlite.connections import (
     FileLock,
     Reader,
+    StoreClock,
     cannot_read,
     connect,
     connect_to_read,

@@ -16,8 +16,8 @@ from psycopg import AsyncConnection, errors, sql
 
 from liquidation.store.base import StoreError
 from liquidation.store.postgres.schema import state_at
-from liquidation.store.postgres.states import microseconds
-from liquidation.store.sqlite.clock import StoreClock
+from liquidation.store.records import microseconds
+from liquidation.store.sqlite.connections import StoreClock
 from liquidation.store.sqlite.source import Row, Source, alone
 
 # Is told, now and then, what is being done, "copied" or "compared", and of how many rows it was.
