@@ -11,15 +11,10 @@ from typing import Any, Final
 
 from liquidation.analysis.reader import Entry, Fields, text_of
 from liquidation.decisionlog.entry import add_decision
+from liquidation.rules.decision import Decision
 from liquidation.rules.evaluate import evaluate
 from liquidation.rules.leases import request_violations
-from liquidation.rules.model import (
-    ActiveClaim,
-    ClaimRequest,
-    Decision,
-    FieldViolation,
-    StoredState,
-)
+from liquidation.rules.model import ActiveClaim, ClaimRequest, FieldViolation, StoredState
 from liquidation.rules.parse import parse_request
 from liquidation.rules.policy import RULE_NAMES, Policy, PolicyError, policy_from_record
 from liquidation.rules.record import liquidation_from_record

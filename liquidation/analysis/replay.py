@@ -21,7 +21,7 @@ from liquidation.analysis.redecide import (
     outcome_fields,
 )
 from liquidation.rules.checks import slot_taken
-from liquidation.rules.model import Decision
+from liquidation.rules.decision import Decision
 from liquidation.rules.numbers import plain
 from liquidation.rules.policy import RULE_NAMES, Policy
 

@@ -14,7 +14,7 @@ from liquidation.analysis.redecide import (
     decision_inputs,
     outcome_fields,
 )
-from liquidation.rules.model import Decision, RuleInput
+from liquidation.rules.decision import Decision, RuleInput
 from liquidation.rules.numbers import EXACT, ONE, product
 
 _AGO: Final = re.compile(r"([0-9]{1,9})([smhd])").fullmatch

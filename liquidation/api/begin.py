@@ -23,11 +23,11 @@ from liquidation.decisionlog.entry import CallInfo
 from liquidation.decisionlog.writer import DecisionLog
 from liquidation.rules import leases
 from liquidation.rules.checks import slot_taken
+from liquidation.rules.decision import Decision
 from liquidation.rules.evaluate import evaluate
 from liquidation.rules.model import (
     Claim,
     ClaimRequest,
-    Decision,
     FieldViolation,
     Liquidation,
     Refusal,

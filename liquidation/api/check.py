@@ -27,8 +27,9 @@ from liquidation.api.unknown_fields import MAX_UNKNOWN, unknown_fields
 from liquidation.auth.keys import Permission
 from liquidation.decisionlog.entry import CallInfo
 from liquidation.decisionlog.writer import DecisionLog
+from liquidation.rules.decision import Decision
 from liquidation.rules.evaluate import evaluate
-from liquidation.rules.model import ClaimRequest, Decision, FieldViolation, Refusal, StoredState
+from liquidation.rules.model import ClaimRequest, FieldViolation, Refusal, StoredState
 from liquidation.rules.parse import parse_request
 from liquidation.rules.policy import MAX_BATCH, ActivePolicy, Mode
 from liquidation.store.base import StateQuery, Store

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from liquidation.rules.decision import Decision
 from liquidation.rules.model import (
     Claim,
     ClaimedPosition,
     ClaimEvent,
     ClaimState,
-    Decision,
     Liquidation,
     MarginAccount,
     MarginPosition,

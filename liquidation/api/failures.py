@@ -5,8 +5,9 @@ from typing import Final
 from liquidation.decisionlog.writer import DecisionLog
 from liquidation.rules import errors
 from liquidation.rules.checks import RETRY_AFTER_S, wrong_format
+from liquidation.rules.decision import Decision
 from liquidation.rules.evaluate import evaluate_candidate
-from liquidation.rules.model import Decision, FieldViolation, Refusal
+from liquidation.rules.model import FieldViolation, Refusal
 from liquidation.rules.parse import FieldViolations
 from liquidation.rules.policy import Policy
 from liquidation.store.base import StoreUnavailableError

@@ -21,8 +21,9 @@ from google.rpc.error_details_pb2 import (
 from google.rpc.status_pb2 import Status
 
 from liquidation.api.convert import fill_decision
+from liquidation.rules.decision import Decision
 from liquidation.rules.errors import TABLE, Detail
-from liquidation.rules.model import Decision, Refusal
+from liquidation.rules.model import Refusal
 from liquidation.transport.base import Call
 from liquidation.v1 import errors_pb2, liquidation_pb2, rules_service_pb2
 

@@ -25,8 +25,7 @@ from liquidation.cli.options import (
 from liquidation.client.convert import value_of
 from liquidation.config.settings import SECTIONS, Setting
 from liquidation.rules.errors import OWN_WORDS, TABLE, ErrorRow
-from liquidation.rules.policy import Policy, policy_record
-from liquidation.rules.policy_keys import POLICY_KEYS, PolicyKey
+from liquidation.rules.policy import POLICY_KEYS, Policy, PolicyKey, policy_record
 from liquidation.v1.rules_service_pb2 import GetRulesResponse
 from liquidation.values import RuleInForce, RuleMode, Rules
 

@@ -8,21 +8,20 @@ import orjson
 from google.protobuf.json_format import MessageToDict, SerializeToJsonError
 from google.protobuf.message import Message
 
+from liquidation.rules.decision import Decision, facts_of
 from liquidation.rules.model import (
     Claim,
     ClaimRequest,
-    Decision,
     Liquidation,
     Refusal,
     StoredState,
     Terms,
+    value,
 )
 from liquidation.rules.numbers import plain
 from liquidation.rules.parse import MAX_ID
 from liquidation.rules.policy import RULE_NAMES
 from liquidation.rules.record import Record, liquidator_record, terms_record
-from liquidation.rules.snapshot import facts_of
-from liquidation.rules.value import value
 
 # Bytes up to which a request that is not well formed is logged as it came.
 _MAX_LOGGED: Final = 16 * 1024

@@ -31,12 +31,12 @@ from liquidation.decisionlog.entry import (
 from liquidation.decisionlog.observer import ClaimEnd, Observer
 from liquidation.decisionlog.redaction import Masking, Sampling
 from liquidation.decisionlog.sink import LogSink
+from liquidation.rules.decision import Decision, facts_of
 from liquidation.rules.errors import STORE_NOT_REACHED, UNKNOWN_ERROR
-from liquidation.rules.model import Claim, ClaimRequest, Decision, Liquidation, Refusal
+from liquidation.rules.model import Claim, ClaimRequest, Liquidation, Refusal
 from liquidation.rules.numbers import plain
 from liquidation.rules.parse import MAX_ID
 from liquidation.rules.record import Record
-from liquidation.rules.snapshot import facts_of
 
 _LEVELS: Final = {UNKNOWN_ERROR.code: "error", STORE_NOT_REACHED.code: "warning"}
 _END_OF: Final = {

@@ -10,19 +10,18 @@ from decimal import Decimal
 from typing import Final
 
 from liquidation.rules import errors
+from liquidation.rules.decision import RuleInput, facts_of
 from liquidation.rules.margin import initial_margin_after
 from liquidation.rules.model import (
     FieldViolation,
     Liquidation,
     Refusal,
-    RuleInput,
     StoredState,
     Terms,
     ThresholdCheck,
     Tier,
 )
 from liquidation.rules.numbers import EXACT, ONE, ZERO, least_ratio, plain, product
-from liquidation.rules.snapshot import facts_of
 
 # What a caller is told to wait where no lease says better, in seconds.
 RETRY_AFTER_S: Final = ONE

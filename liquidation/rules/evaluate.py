@@ -5,15 +5,14 @@ from functools import cache
 from typing import Final
 
 from liquidation.rules.checks import RULES, Rule, max_quantity
+from liquidation.rules.decision import Decision, RuleInput, SnapshotFacts, facts_of
 from liquidation.rules.explain import explain_rule
 from liquidation.rules.model import (
     Claimed,
     ClaimedPosition,
     ClaimRequest,
-    Decision,
     Liquidation,
     Refusal,
-    RuleInput,
     RuleResult,
     StoredState,
     Terms,
@@ -22,7 +21,6 @@ from liquidation.rules.model import (
 )
 from liquidation.rules.numbers import least_ratio, plain, product, total
 from liquidation.rules.policy import Mode, Policy
-from liquidation.rules.snapshot import SnapshotFacts, facts_of
 
 
 def evaluate(policy: Policy, request: ClaimRequest, state: StoredState | None) -> Decision:

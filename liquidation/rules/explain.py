@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from liquidation.rules.checks import Rule, max_quantity
+from liquidation.rules.decision import RuleInput, facts_of
 from liquidation.rules.margin import initial_margin_after
-from liquidation.rules.model import Outcome, RuleInput, RuleResult
+from liquidation.rules.model import Outcome, RuleResult
 from liquidation.rules.numbers import least_ratio, plain
 from liquidation.rules.policy import Mode
-from liquidation.rules.snapshot import facts_of
 
 _NEEDED: Final = "a rule that runs finds what it needs"
 

@@ -11,10 +11,8 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, Final
 
-from liquidation.rules.model import Tier
+from liquidation.rules.model import Tier, value
 from liquidation.rules.numbers import ZERO, parse_decimal, plain
-from liquidation.rules.policy_keys import names_below, policy_key
-from liquidation.rules.value import value
 
 # Positions in a snapshot or an account, and symbols in the terms; inclusive.
 MAX_POSITIONS: Final = 256
@@ -102,6 +100,92 @@ class ActivePolicy:
 
     policy: Policy
     candidate: Policy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyKey:
+    """A key, by its full path. `RULE` in it stands for the name of any rule.
+
+    `allowed` is a phrase that goes on from "must be". Where it is "", the key is a whole number
+    within `bounds`, inclusive.
+    """
+
+    path: str
+    meaning: str
+    allowed: str = ""
+    bounds: tuple[int, int] = (0, 0)
+
+    @property
+    def range(self) -> str:
+        """What the key may be, as a table has it."""
+        return self.allowed or "{} to {}".format(*self.bounds)
+
+    @property
+    def must_be(self) -> str:
+        """What is said of a value that is not allowed."""
+        return f"must be {self.allowed or f'a whole number from {self.range}'}"
+
+
+_AMOUNT: Final = "a decimal of zero or more, such as 10000 or 0.5"
+
+# Every key of a rules file, in its order. Reading a file, what is said about a wrong one, and the
+# page of settings go by this table.
+POLICY_KEYS: Final = (
+    PolicyKey(
+        "version",
+        "Names the rules in every decision and log line; needed in every file.",
+        "1 to 64 printable ASCII characters",
+    ),
+    PolicyKey(
+        "tiers.low.min_claim_notional",
+        "USDC, inclusive: the least notional of a claim on tier LOW (BTC, ETH), of the"
+        " liquidation's total.",
+        _AMOUNT,
+    ),
+    PolicyKey(
+        "tiers.high.min_claim_notional",
+        "USDC, inclusive: the same on tier HIGH (others), of each requested symbol.",
+        _AMOUNT,
+    ),
+    PolicyKey("modes.RULE", "How a rule is applied.", 'one of "enforce", "shadow", "off"'),
+    PolicyKey(
+        "claims.default_lease_ttl",
+        "Seconds: the lease of a claim that names none.",
+        bounds=(1, 300),
+    ),
+    PolicyKey(
+        "claims.retention_days",
+        "Days that ended claims and their request ids are remembered.",
+        bounds=(1, 3650),
+    ),
+    PolicyKey(
+        "limits.max_request_bytes",
+        "The largest request in bytes, inclusive.",
+        bounds=(1024, 64 * 1024**2),
+    ),
+    PolicyKey(
+        "limits.max_concurrent_calls",
+        "Calls in progress at once in one worker, inclusive.",
+        bounds=(1, 1_000_000),
+    ),
+    PolicyKey(
+        "limits.liquidator_requests_per_second",
+        "Requests of one liquidator in any second, in one worker; 0 is no limit.",
+        bounds=(0, 1_000_000),
+    ),
+)
+
+_BY_PATH: Final = {key.path: key for key in POLICY_KEYS}
+
+
+def names_below(path: str) -> set[str]:
+    """The names that may stand in the table at `path`; "" is the file itself."""
+    prefix = f"{path}." if path else ""
+    return {
+        key.path.removeprefix(prefix).partition(".")[0]
+        for key in POLICY_KEYS
+        if key.path.startswith(prefix)
+    }
 
 
 def read_policy(text: str) -> Policy:
@@ -237,11 +321,11 @@ def _whole_numbers(sections: Mapping[str, Any], path: str) -> dict[str, int]:
 
 
 def _whole_number(value: object, path: str) -> int:
-    lowest, highest = policy_key(path).bounds
+    lowest, highest = _BY_PATH[path].bounds
     if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
         raise _not_allowed(path, path)
     return value
 
 
 def _not_allowed(path: str, key: str) -> PolicyError:
-    return PolicyError(f"{path}: {policy_key(key).must_be}")
+    return PolicyError(f"{path}: {_BY_PATH[key].must_be}")

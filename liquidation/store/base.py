@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple, Protocol, Self, TypeVar
 
+from liquidation.rules.decision import Decision
 from liquidation.rules.model import (
     ActiveClaim,
     Claim,
     ClaimEvent,
     ClaimState,
-    Decision,
     Liquidation,
     StoredState,
     Terms,

@@ -7,7 +7,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from liquidation.rules.model import Claim, ClaimState, Decision, Liquidation, StoredState
+from liquidation.rules.decision import Decision
+from liquidation.rules.model import Claim, ClaimState, Liquidation, StoredState
 from liquidation.rules.record import (
     claimed_positions_from_record,
     claimed_positions_record,

@@ -12,8 +12,7 @@ from click.testing import CliRunner
 
 from liquidation.cli.serve import serve
 from liquidation.config.settings import SECTIONS, Settings, serve_options
-from liquidation.rules.policy import RULE_NAMES, Mode, PolicyError, read_policy
-from liquidation.rules.policy_keys import POLICY_KEYS
+from liquidation.rules.policy import POLICY_KEYS, RULE_NAMES, Mode, PolicyError, read_policy
 from liquidation.store.locations import PostgresDatabase
 from tests.cli.commands import run
 from tests.service.test_examples import EXAMPLES

@@ -12,8 +12,9 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from liquidation.api import check, liquidations
+from liquidation.rules.decision import Decision
 from liquidation.rules.evaluate import evaluate
-from liquidation.rules.model import ClaimRequest, Decision, StoredState
+from liquidation.rules.model import ClaimRequest, StoredState
 from liquidation.rules.parse import parse_request
 from liquidation.rules.policy import Policy
 from liquidation.v1 import liquidation_service_pb2, rules_service_pb2

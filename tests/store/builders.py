@@ -7,12 +7,12 @@ from itertools import count
 from typing import Any
 
 from liquidation.rules.checks import not_found, slot_taken
+from liquidation.rules.decision import Decision
 from liquidation.rules.errors import MARGIN_IS_ENOUGH
 from liquidation.rules.margin import margin_ratios
 from liquidation.rules.model import (
     Claim,
     ClaimedPosition,
-    Decision,
     Liquidation,
     MarginAccount,
     MarginPosition,

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from liquidation.rules.model import ClaimState, Decision, StoredState
+from liquidation.rules.decision import Decision
+from liquidation.rules.model import ClaimState, StoredState
 from liquidation.store.base import BeginRequest, StoreUnavailableError
 from liquidation.store.locations import parse_location
 from liquidation.store.opening import open_store

@@ -10,14 +10,8 @@ from typing import Any, Self, TypeVar
 import psycopg
 from psycopg import sql
 
-from liquidation.rules.model import (
-    Claim,
-    ClaimEvent,
-    ClaimState,
-    Decision,
-    Liquidation,
-    StoredState,
-)
+from liquidation.rules.decision import Decision
+from liquidation.rules.model import Claim, ClaimEvent, ClaimState, Liquidation, StoredState
 from liquidation.store.base import (
     BeginRequest,
     BeginResult,

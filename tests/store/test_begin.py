@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from liquidation.rules.model import ClaimState, Decision, StoredState
+from liquidation.rules.decision import Decision
+from liquidation.rules.model import ClaimState, StoredState
 from tests.clocks import Clock
 from tests.store.builders import (
     LEASE_S,

@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from liquidation.rules.model import ClaimedPosition, Decision, Liquidation, Position, StoredState
+from liquidation.rules.decision import Decision
+from liquidation.rules.model import ClaimedPosition, Liquidation, Position, StoredState
 from liquidation.store.base import StateQuery
 from tests.store.builders import accept_all, begin_request, granted, snapshot
 from tests.store.stores import AwaitedStore, postgres_store

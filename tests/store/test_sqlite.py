@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from liquidation.rules.model import Decision, StoredState
+from liquidation.rules.decision import Decision
+from liquidation.rules.model import StoredState
 from liquidation.store.base import ClaimFilter, SchemaError, StateQuery, StoreUnavailableError
 from liquidation.store.sqlite import store as sqlite_room
 from liquidation.store.sqlite.connections import FileLock

@@ -10,14 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from liquidation.rules.model import (
-    ClaimedPosition,
-    ClaimState,
-    Decision,
-    Liquidation,
-    SymbolRatio,
-    Terms,
-)
+from liquidation.rules.decision import Decision
+from liquidation.rules.model import ClaimedPosition, ClaimState, Liquidation, SymbolRatio, Terms
 from liquidation.rules.numbers import MAX_INT64, plain
 from liquidation.store.base import ClaimFilter
 from tests.store.builders import accept_all, begin_request, claimed, granted, of_account

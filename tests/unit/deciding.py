@@ -5,8 +5,9 @@ from typing import Any
 from google.protobuf.message import Message
 
 from liquidation.api.unknown_fields import unknown_fields
+from liquidation.rules.decision import Decision
 from liquidation.rules.evaluate import evaluate
-from liquidation.rules.model import ClaimRequest, Decision, Liquidation, StoredState
+from liquidation.rules.model import ClaimRequest, Liquidation, StoredState
 from liquidation.rules.parse import parse_liquidation, parse_request
 from liquidation.rules.policy import Policy
 from tests import samples

@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 
 from liquidation.rules.checks import RULES
+from liquidation.rules.decision import Decision, RuleInput
 from liquidation.rules.evaluate import decide, evaluate, evaluate_candidate, rule_input
 from liquidation.rules.model import (
     ActiveClaim,
     ClaimedPosition,
     ClaimRequest,
-    Decision,
     FieldViolation,
-    RuleInput,
     StoredState,
     Tier,
 )

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from liquidation.rules.decision import SnapshotFacts, facts_of
 from liquidation.rules.model import Liquidation, Position
 from liquidation.rules.numbers import least_ratio, plain
 from liquidation.rules.record import liquidation_record
-from liquidation.rules.snapshot import SnapshotFacts, facts_of
 from tests import samples
 from tests.unit.deciding import stored
 from tests.unit.drawing import amounts, liquidations

@@ -9,11 +9,9 @@ from typing import Any, Final
 import pytest
 
 from liquidation import rules
-from liquidation.rules import model
-from liquidation.rules.model import Position
-from liquidation.rules.policy import ActivePolicy
-from liquidation.rules.policy_keys import PolicyKey
-from liquidation.rules.value import value
+from liquidation.rules import decision, model
+from liquidation.rules.model import Position, value
+from liquidation.rules.policy import ActivePolicy, PolicyKey
 
 NOTHING_SAID: Final[dict[type, dict[str, object]]] = {
     model.Liquidation: {"snapshot_time_ns": None, "account": None, "facts": None},
@@ -36,7 +34,7 @@ NOTHING_SAID: Final[dict[type, dict[str, object]]] = {
         "unknown_fields": (),
         "explain": False,
     },
-    model.RuleInput: {
+    decision.RuleInput: {
         "unknown_fields": (),
         "violations": (),
         "terms": None,
@@ -58,7 +56,7 @@ NOTHING_SAID: Final[dict[type, dict[str, object]]] = {
         "message": "",
     },
     model.RuleResult: {"refusal": None, "facts": {}},
-    model.Decision: {
+    decision.Decision: {
         "total_notional": "",
         "least_req_ratio": "",
         "margin_ratio": "",

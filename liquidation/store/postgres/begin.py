@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from orjson import Fragment
 
-from liquidation.rules.model import Claim, Decision, StoredState
-from liquidation.rules.snapshot import facts_of
+from liquidation.rules.decision import Decision, facts_of
+from liquidation.rules.model import Claim, StoredState
 from liquidation.store.base import BeginRequest, BeginResult, PutResult, StateQuery
 from liquidation.store.postgres.claims import claim_of, expire_accounts, known_from, known_requests
 from liquidation.store.postgres.connection import Rows, Transaction

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Self, TypeVar
 
-from liquidation.rules.model import Claim, ClaimState, Decision, Liquidation, StoredState
+from liquidation.rules.decision import Decision
+from liquidation.rules.model import Claim, ClaimState, Liquidation, StoredState
 from liquidation.store.base import (
     TIMEOUT_S,
     BeginRequest,

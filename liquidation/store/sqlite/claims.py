@@ -8,8 +8,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import Final
 
-from liquidation.rules.model import Claim, ClaimState, Decision, Liquidation, StoredState
-from liquidation.rules.snapshot import facts_of
+from liquidation.rules.decision import Decision, facts_of
+from liquidation.rules.model import Claim, ClaimState, Liquidation, StoredState
 from liquidation.store.base import (
     BeginRequest,
     BeginResult,

@@ -12,7 +12,8 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
 
-from liquidation.rules.model import Claim, ClaimState, Decision, Liquidation, StoredState
+from liquidation.rules.decision import Decision
+from liquidation.rules.model import Claim, ClaimState, Liquidation, StoredState
 from liquidation.store.base import (
     TIMEOUT_S,
     BeginRequest,

@@ -13,8 +13,13 @@ from liquidation.config.live import ConfigurationError, read_configuration
 from liquidation.config.settings import Settings
 from liquidation.rules.evaluate import decide, rule_input
 from liquidation.rules.model import StoredState
-from liquidation.rules.policy import RULE_NAMES, Policy, policy_from_record, policy_record
-from liquidation.rules.policy_keys import names_below
+from liquidation.rules.policy import (
+    RULE_NAMES,
+    Policy,
+    names_below,
+    policy_from_record,
+    policy_record,
+)
 from tests import samples
 from tests.attacks.fuzz.complaints import said_of
 from tests.attacks.fuzz.target import Look, Target

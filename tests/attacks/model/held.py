@@ -8,15 +8,9 @@ from itertools import count
 from typing import Final, NamedTuple
 
 from liquidation.rules import leases
+from liquidation.rules.decision import Decision
 from liquidation.rules.evaluate import evaluate
-from liquidation.rules.model import (
-    Claim,
-    ClaimRequest,
-    ClaimState,
-    Decision,
-    Liquidation,
-    StoredState,
-)
+from liquidation.rules.model import Claim, ClaimRequest, ClaimState, Liquidation, StoredState
 from liquidation.rules.policy import Policy
 from liquidation.store.base import BeginRequest, ClaimActiveError, ClaimFilter, StateQuery
 from tests.attacks.model import state as model

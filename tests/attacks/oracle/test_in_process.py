@@ -11,7 +11,8 @@ from random import Random
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from liquidation.rules.model import ActiveClaim, Decision, StoredState
+from liquidation.rules.decision import Decision
+from liquidation.rules.model import ActiveClaim, StoredState
 from liquidation.rules.policy import read_policy
 from tests import samples
 from tests.attacks.oracle.answers import Answer, InForce, State

@@ -14,7 +14,8 @@ from liquidation.decisionlog.redaction import Masking, Sampling
 from liquidation.decisionlog.sink import LogSink
 from liquidation.decisionlog.writer import DecisionLog
 from liquidation.metrics.prometheus import Metrics
-from liquidation.rules.model import Decision, Tier
+from liquidation.rules.decision import Decision
+from liquidation.rules.model import Tier
 from liquidation.rules.policy import RULE_NAMES, Mode, Policy
 from liquidation.v1 import claim_service_pb2 as claims_pb
 from liquidation.v1 import liquidation_service_pb2 as liquidations_pb

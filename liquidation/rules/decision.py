@@ -1,15 +1,26 @@
-"""What follows from a snapshot alone: derived once, and kept with it for as long as it is held."""
+"""What the rules look at, and the decision that comes of it.
 
+What follows from a snapshot alone is derived once, and kept with it for as long as it is held.
+"""
+
+from dataclasses import field
 from decimal import Decimal
 from typing import Any
 
 from liquidation.rules.model import (
     Claimed,
     ClaimedPosition,
+    FieldViolation,
     Liquidation,
+    Liquidator,
     Position,
+    Refusal,
+    RuleResult,
+    StoredState,
+    Terms,
     ThresholdCheck,
     Tier,
+    value,
 )
 from liquidation.rules.numbers import at_least, least_ratio, plain, total
 from liquidation.rules.policy import Policy
@@ -121,8 +132,59 @@ class WholeClaim:
 
 def facts_of(liquidation: Liquidation) -> SnapshotFacts:
     """The facts of a snapshot, derived when they are first asked for."""
-    facts = liquidation.facts
+    facts: SnapshotFacts | None = liquidation.facts
     if facts is None:
         facts = SnapshotFacts(liquidation)
         object.__setattr__(liquidation, "facts", facts)
     return facts
+
+
+@value
+class RuleInput:
+    """All that the rules look at.
+
+    `terms` is None if the request is not well formed, `state` if the store was not asked,
+    `liquidation` and its `facts` if none is known, `claimed` if the terms do not fit the
+    liquidation's tier and symbols, `checks` if the notional that the claim is about cannot be told.
+    `whole` is what a claim on all positions has in common with others of the same shares.
+    """
+
+    policy: Policy
+    unknown_fields: tuple[str, ...] = ()
+    violations: tuple[FieldViolation, ...] = ()
+    terms: Terms | None = None
+    liquidator: Liquidator | None = None
+    state: StoredState | None = None
+    liquidation: Liquidation | None = None
+    facts: SnapshotFacts | None = None
+    claimed: Claimed | None = None
+    checks: tuple[ThresholdCheck, ...] | None = None
+    whole: WholeClaim | None = None
+
+
+@value
+class Decision:
+    """A decision with everything that it was made from.
+
+    The numbers are plain decimals as text, rendered once; "" if they cannot be computed. `trace` is
+    empty unless it was asked for; `shadow` holds what rules in shadow mode would have refused.
+    `given` is what the rules looked at, None if they were not asked.
+    """
+
+    refusal: Refusal | None
+    rules_version: str
+    total_notional: str = ""
+    least_req_ratio: str = ""
+    margin_ratio: str = ""
+    maintenance_margin_ratio: str = ""
+    liquidation_revision: int = 0
+    account_id: str = ""
+    positions: tuple[ClaimedPosition, ...] = ()
+    trace: tuple[RuleResult, ...] = ()
+    shadow: tuple[Refusal, ...] = ()
+    given: RuleInput | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether no rule refused."""
+        return self.refusal is None
