@@ -7,11 +7,12 @@ READY  := $(VENV)/.ready
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PROTOS := $(wildcard proto/liquidation/v1/*.proto)
 ARGS   ?=
+PYTHONS = $(foreach version,12 13,$(firstword $(wildcard $(HOME)/.pyenv/versions/3.$(version).*/bin/python) python3.$(version)))
 LOCKED := --universal --python-version 3.11 --generate-hashes --constraint requirements.lock --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run dev test lint types proto release-proto descriptor check bench bench-quick bench-memory torture failover rolling rounds oracle model fuzz soak hostile mutation interop pin audit container format clean
+.PHONY: help run dev test pythons lint types proto release-proto descriptor check bench bench-quick bench-memory torture failover rolling rounds oracle model fuzz soak hostile mutation interop pin audit container format clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +24,17 @@ dev: $(READY) ## Install what tests, checks and benchmarks need
 
 test: $(READY) ## Run all tests, three at a time (one after the other: ARGS="-n 0")
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+pythons: ## The pure tests on every other Python from 3.11 on that is on the PATH or pyenv's
+	@for python in $(PYTHONS); do \
+	    version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
+	    at=build/python$$version; \
+	    test -x $$at/bin/python || $$python -m venv $$at; \
+	    $$at/bin/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"; \
+	    $$at/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock '.[cli,metrics,otel,postgres]' --group unit || exit 1; \
+	    echo "Python $$version"; \
+	    $$at/bin/python -m pytest -q -n 2 tests/unit --ignore tests/unit/bench || exit 1; \
+	done
 
 lint: $(READY) ## Ruff, buf lint and buf breaking
 	$(BIN)/ruff check .
@@ -44,7 +56,7 @@ descriptor: $(READY) ## Build the descriptor set that Envoy reads
 proto: $(READY) ## Generate liquidation/v1 from proto/ again
 	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=. --pyi_out=. $(PROTOS)
 
-check: lint types test ## What CI runs
+check: lint types test pythons ## What CI runs
 
 format: $(READY) ## Format Python and proto files
 	$(BIN)/ruff check --fix-only .
