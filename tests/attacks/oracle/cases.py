@@ -14,7 +14,7 @@ from tests.attacks.oracle.margins import notional
 from tests.attacks.oracle.numbers import four_digits_up, number
 from tests.attacks.oracle.snapshots import SPREAD, drawn_snapshot
 from tests.attacks.oracle.twists import TWISTS, Scene
-from tests.attacks.oracle.worlds import CLAIMANT, Subject, World
+from tests.attacks.oracle.worlds import Subject, World
 
 __all__ = ["Case", "drawn_case"]
 
@@ -52,7 +52,7 @@ def drawn_case(random: Random, world: World) -> Case:
     liquidation = _decided_on(subject, request)
     terms = request["terms"] = {
         "liquidation_id": liquidation["liquidation_id"],
-        "liquidator_id": CLAIMANT,
+        "liquidator_id": world.claimant,
     }
     _claim(random, terms, liquidation, units_of(world.in_force.thresholds[liquidation["tier"]]))
     scene = Scene(random, world, subject, request, liquidation)

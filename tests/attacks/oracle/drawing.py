@@ -3,15 +3,15 @@
 from fractions import Fraction
 from random import Random
 
-__all__ = [
-    "HIGHEST", "ONE", "amount", "beside", "longer", "ratio", "signed", "units", "units_of",
-    "written",
-]  # fmt: skip
-
 ONE = 10**18
 HIGHEST = 10**36 - 1
 _SPECIAL = [HIGHEST, 1, ONE, 10 * ONE, ONE // 10, 5000 * ONE, 10000 * ONE]
 _RATIOS = [ONE, ONE, ONE, ONE // 2, ONE - 1, 0, 1, ONE // 4, ONE // 1000]
+
+
+def chance(random: Random, one_in: int) -> bool:
+    """True once in so many times."""
+    return random.randint(1, one_in) == 1
 
 
 def units(number: Fraction) -> int:

@@ -1,29 +1,30 @@
 """Changes after which a request is not well formed, or holds what the service does not know."""
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 from tests.attacks.oracle.twists import Scene
 
-__all__ = ["BREAKS"]
-
 Json = dict[str, Any]
 
 _TEXTS = [
-    "", "+1", "1e3", ".5", "5.", " 1", "1\n", "１", "NaN", "Infinity", "-", "1" * 19,
-    "0." + "1" * 19, "0x1", "1_0", "--1", "abc", "1,5",
+    "", "+1", "1e3", ".5", "5.", " 1", "1\n", "１", "NaN", "Infinity", "-", "1" * 19, "-0", "0.0",
+    "0." + "1" * 19, "0x1", "1_0", "--1", "abc", "1,5", "-1", "0", "1." + "0" * 18, "0" * 18 + "1",
 ]  # fmt: skip
-_NAMES = ["", "a" * 129, "caf\u00e9", "tab\t", "line\n", "\x7f", "\u200b"]
+_NAMES = [
+    "", "a" * 128, "a" * 129, "caf\u00e9", "tab\t", "line\n", "\x7f", "\u200b", " a", "a ",
+]  # fmt: skip
 _IDS = {"symbol", "account_id", "liquidator_id"}
 _MOST = 256
 
 
-def _text(scene: Scene) -> None:
+def break_text(random: Random, request: Json) -> None:
     """One text of the request becomes another."""
-    places = list(_places(scene.request))
+    places = list(_places(request))
     if places:
-        holder, key = scene.random.choice(places)
-        holder[key] = scene.random.choice(_NAMES if key in _IDS else _TEXTS)
+        holder, key = random.choice(places)
+        holder[key] = random.choice(_NAMES if key in _IDS else _TEXTS)
 
 
 def _places(part: Any) -> list[tuple[Json, str]]:
@@ -37,26 +38,27 @@ def _places(part: Any) -> list[tuple[Json, str]]:
     return places
 
 
-def _shape(scene: Scene) -> None:
-    random, terms = scene.random, scene.terms
+def break_shape(random: Random, request: Json, unknown_id: int) -> None:
+    """One thing of the request is there too often, not at all, or out of its range."""
+    terms, sent = request["terms"], request.get("liquidation")
     changes: list[Callable[[], object]] = [
-        lambda: terms.update(liquidation_id=random.choice([0, -1, scene.world.unknown_id])),
+        lambda: terms.update(liquidation_id=random.choice([0, -1, unknown_id])),
         lambda: terms.update(ratio_qty_request=random.choice(["1", ""])),
         lambda: terms.update(symbols=[]),
         lambda: terms.update(symbols=terms.get("symbols", []) * 2),
         lambda: terms.update(symbols=_many("ratio_qty_request"), ratio_qty_request=""),
         lambda: terms.update(limit_price={random.choice(_NAMES): "1"}),
         lambda: terms.update(limit_price={str(each): "1" for each in range(_MOST + 1)}),
-        lambda: scene.request.update(terms={}),
-        lambda: scene.request.update(liquidator={"liquidator_id": terms.get("liquidator_id", "")}),
+        lambda: request.update(terms={}),
+        lambda: request.update(liquidator={"liquidator_id": terms.get("liquidator_id", "")}),
     ]
-    if scene.sent is not None:
-        changes += _changes_of_snapshot(scene, scene.sent)
+    if sent is not None:
+        changes += _changes_of_snapshot(random, sent)
     random.choice(changes)()
 
 
-def _changes_of_snapshot(scene: Scene, sent: Json) -> list[Callable[[], object]]:
-    random, first = scene.random, sent["positions"][0]
+def _changes_of_snapshot(random: Random, sent: Json) -> list[Callable[[], object]]:
+    first = sent["positions"][0]
     listed = sent.get("account", sent)["positions"]
     return [
         lambda: sent.update(tier="TIER_UNSPECIFIED"),
@@ -90,4 +92,8 @@ def _unknown_field(scene: Scene) -> None:
     scene.unknown_field_in = scene.random.choice(there)
 
 
-BREAKS: list[Callable[[Scene], None]] = [_shape, _text, _unknown_field]
+BREAKS: list[Callable[[Scene], None]] = [
+    lambda scene: break_shape(scene.random, scene.request, scene.world.unknown_id),
+    lambda scene: break_text(scene.random, scene.request),
+    _unknown_field,
+]

@@ -7,13 +7,11 @@ from random import Random
 from typing import Any
 
 from tests.attacks.oracle import drawing
-from tests.attacks.oracle.drawing import HIGHEST, ONE, beside, units_of, written
+from tests.attacks.oracle.drawing import HIGHEST, ONE, beside, chance, units_of, written
 from tests.attacks.oracle.margins import initial_margin
 from tests.attacks.oracle.numbers import number
 from tests.attacks.oracle.snapshots import margin_positions, put_margin_at_bound
-from tests.attacks.oracle.worlds import CLAIMANT, Subject, World
-
-__all__ = ["TWISTS", "Scene"]
+from tests.attacks.oracle.worlds import Subject, World
 
 Json = dict[str, Any]
 
@@ -75,12 +73,17 @@ def _liquidator(scene: Scene) -> None:
     }
     needed = drawing.units(initial_margin(account, _taken(scene)))
     account["collateral_value"] = beside(random, needed)
-    if random.randint(0, 5) == 0:
+    if len(account["positions"]) > 1 and chance(random, 6):
         account["positions"].pop()
-    if random.randint(0, 5) == 0:
+    if chance(random, 6):
         for each in account["positions"]:
             del each["base_mmr"]
-    scene.request["liquidator"] = {"liquidator_id": CLAIMANT, "account": account}
+    if chance(random, 4):
+        account["positions"].append({**account["positions"][0], "symbol": "OTHER"})
+    liquidator_id = scene.terms["liquidator_id"]
+    if chance(random, 8):
+        liquidator_id = random.choice(["", "somebody-else"])
+    scene.request["liquidator"] = {"liquidator_id": liquidator_id, "account": account}
 
 
 def _taken(scene: Scene) -> dict[str, Fraction]:

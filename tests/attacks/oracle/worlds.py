@@ -15,21 +15,10 @@ from tests.attacks.oracle.drawing import ONE, written
 from tests.attacks.oracle.evaluator import RULES
 from tests.attacks.oracle.snapshots import drawn_snapshot
 
-__all__ = [
-    "CLAIMANT",
-    "RELAXABLE",
-    "Subject",
-    "World",
-    "drawn_world",
-    "rules_in_force",
-    "rules_text",
-]
-
 Json = dict[str, Any]
 
 # Modes of these may be changed; the others hold up what later rules look at.
 RELAXABLE = sorted(set(RULES) - {"well_formed", "liquidation_known", "tier_shape"})
-CLAIMANT = "claimant-1"
 _MODES = ["shadow", "shadow", "off", "enforce"]
 _THRESHOLDS = [0, 1, ONE // 10, 5000 * ONE, 10000 * ONE, 10000 * ONE, drawing.HIGHEST]
 
@@ -76,6 +65,7 @@ class World:
     in_force: InForce
     subjects: list[Subject]
     number: int
+    claimant: str = "claimant-1"
     claims: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -9,12 +9,10 @@ from google.protobuf.message import Message
 from liquidation.v1 import claim_service_pb2 as pb
 from liquidation.v1 import liquidation_service_pb2, rules_service_pb2
 from tests.attacks.differential.calls import FAR, Call, Fill, Json, Lane
-from tests.attacks.differential.drawing.checks import Subject
 from tests.attacks.differential.drawing.lanes import call, plain_begin
 from tests.attacks.differential.drawing.malformed import spoiled, with_unknown_field
-from tests.attacks.differential.drawing.numbers import chance
-
-__all__ = ["claims_lane", "expiring_lane"]
+from tests.attacks.oracle.drawing import chance
+from tests.attacks.oracle.worlds import Subject
 
 # Long ones, so that none runs out because the machine is slow, and such as are refused.
 _LEASES: Final[tuple[Json, ...]] = (

@@ -7,18 +7,9 @@ from google.protobuf.message import Message
 
 from liquidation.v1 import claim_service_pb2, liquidation_service_pb2, rules_service_pb2
 from tests.attacks.differential.calls import METHODS, Call, Fill, Lane, path_of
-from tests.attacks.differential.drawing.checks import Subject
 from tests.attacks.differential.drawing.lanes import call, plain_begin
 from tests.attacks.differential.drawing.malformed import bytes_of_no_message
-
-__all__ = [
-    "all_methods_lane",
-    "batches_lane",
-    "keys_lane",
-    "oversize_lane",
-    "paging_lane",
-    "rate_lane",
-]
+from tests.attacks.oracle.worlds import Subject
 
 _CHECK: Final = path_of("LiquidationRulesService.CheckClaim")
 _BATCH: Final = path_of("LiquidationRulesService.BatchCheckClaims")

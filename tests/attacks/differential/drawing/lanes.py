@@ -8,12 +8,11 @@ from google.protobuf.message import Message
 
 from liquidation.v1 import claim_service_pb2, liquidation_service_pb2, rules_service_pb2
 from tests.attacks.differential.calls import Call, Fill, Json, Lane, path_of
-from tests.attacks.differential.drawing.checks import Subject, World, check_request
+from tests.attacks.differential.drawing.checks import add_time, check_request
 from tests.attacks.differential.drawing.malformed import spoiled
-from tests.attacks.differential.drawing.numbers import chance
-from tests.attacks.differential.drawing.snapshots import Thresholds, snapshot
-
-__all__ = ["asked", "begin_of", "call", "checks_lane", "plain_begin"]
+from tests.attacks.oracle.answers import InForce
+from tests.attacks.oracle.drawing import chance
+from tests.attacks.oracle.worlds import Subject, drawn_world
 
 _BEGIN = "ClaimService.BeginClaim"
 _LEASE = {"seconds": 300}
@@ -24,17 +23,14 @@ def call(name: str, message: Message, *fills: Fill, **more: Any) -> Call:
     return Call(path_of(name), (message.SerializeToString(),), fills, **more)
 
 
-def checks_lane(random: Random, number: int, thresholds: Thresholds, requests: int) -> Lane:
+def checks_lane(random: Random, number: int, in_force: InForce, requests: int) -> Lane:
     """A lane that makes a few accounts and asks so many requests about them."""
-    base = number * 1000
     steps: list[list[Call]] = []
-    subjects = []
-    for index in range(random.randint(2, 4)):
-        revision = random.randint(2, 4)
-        subject = _subject(random, thresholds, base + 10 * index, f"{number}-{index}", revision)
-        subjects.append(subject)
+    world = drawn_world(random, in_force, number, random.randint(2, 4))
+    # A liquidator of this lane alone.
+    world.claimant = f"claimant-{number}"
+    for subject in world.subjects:
         _make(random, subject, steps)
-    world = World(thresholds, subjects, f"claimant-{number}", base + 999)
     drawn = [check_request(random, world).SerializeToString() for _ in range(requests)]
     steps += asked(random, drawn)
     begins = [begin_of(check_request(random, world), f"{number}-b-{i}") for i in range(4)]
@@ -42,32 +38,22 @@ def checks_lane(random: Random, number: int, thresholds: Thresholds, requests: i
     return Lane(steps)
 
 
-def _subject(
-    random: Random, thresholds: Thresholds, liquidation_id: int, name: str, revision: int
-) -> Subject:
-    account_id = f"account-{name}"
-    stored = None
-    if random.randrange(3):
-        stored = snapshot(random, thresholds, liquidation_id, account_id, revision)
-    return Subject(account_id, liquidation_id, revision, stored)
-
-
 def _make(random: Random, subject: Subject, steps: list[list[Call]]) -> None:
     """First claims on the account, each with a snapshot of its own, then what is stored."""
     places = len(steps)
-    if chance(random, 4):
-        revision = subject.revision + random.randint(-1, 1)
+    if subject.completed_revision is not None:
         fills = (Fill("claim_id", places), Fill("fencing_token", places))
         complete = claim_service_pb2.CompleteClaimRequest(claim_id="none")
-        steps.append([call(_BEGIN, plain_begin(subject, revision, "completed"))])
+        steps.append([call(_BEGIN, plain_begin(subject, subject.completed_revision, "completed"))])
         steps.append([call("ClaimService.CompleteClaim", complete, *fills)])
-    if chance(random, 8):
+    if subject.is_claimed:
         steps.append([call(_BEGIN, plain_begin(subject, subject.revision + 2, "active"))])
     if subject.stored is None:
         return
+    add_time(random, subject.stored)
     put = liquidation_service_pb2.PutLiquidationRequest(liquidation=subject.stored)
     steps.append([call("LiquidationService.PutLiquidation", put)])
-    if chance(random, 8):
+    if subject.closed:
         close = liquidation_service_pb2.CloseLiquidationRequest(
             liquidation_id=subject.liquidation_id
         )

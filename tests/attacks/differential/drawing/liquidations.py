@@ -7,32 +7,32 @@ from google.protobuf.message import Message
 
 from liquidation.v1 import liquidation_service_pb2 as pb
 from tests.attacks.differential.calls import Call, Fill, Json, Lane
+from tests.attacks.differential.drawing.checks import add_time
 from tests.attacks.differential.drawing.lanes import call
 from tests.attacks.differential.drawing.malformed import (
     break_one,
     spoiled,
     with_unknown_field,
 )
-from tests.attacks.differential.drawing.numbers import chance
-from tests.attacks.differential.drawing.snapshots import Thresholds, snapshot
-
-__all__ = ["liquidations_lane"]
+from tests.attacks.oracle.answers import InForce
+from tests.attacks.oracle.drawing import chance
+from tests.attacks.oracle.snapshots import drawn_snapshot
 
 _PAGE_SIZES: Final = (0, 1, 2, 3, 1000, 1001, -1)
 _TOKENS: Final = ("x", "YWZ0ZXI6MQ==", "YmVsb3c6MQ==", "YWZ0ZXI6", "ü", "YWZ0ZXI6LTE=")
 
 
-def liquidations_lane(random: Random, number: int, thresholds: Thresholds, calls: int) -> Lane:
+def liquidations_lane(random: Random, number: int, in_force: InForce, calls: int) -> Lane:
     """A lane of so many calls about a few accounts, one after the other."""
     made: list[Call] = []
     pages: list[int] = []
     while len(made) < calls:
         kind = random.randrange(10)
         if kind < 4:
-            put = pb.PutLiquidationRequest(**_put(random, number, thresholds))
+            put = pb.PutLiquidationRequest(**_put(random, number, in_force))
             _add(random, made, "PutLiquidation", put)
         elif kind < 6:
-            puts = [_put(random, number, thresholds) for _ in range(random.choice((0, 1, 2, 7)))]
+            puts = [_put(random, number, in_force) for _ in range(random.choice((0, 1, 2, 7)))]
             _add(
                 random, made, "BatchPutLiquidations", pb.BatchPutLiquidationsRequest(requests=puts)
             )
@@ -63,10 +63,12 @@ def _id(random: Random, number: int) -> int:
     return number * 1000 + random.randrange(8)
 
 
-def _put(random: Random, number: int, thresholds: Thresholds) -> Json:
+def _put(random: Random, number: int, in_force: InForce) -> Json:
     place = random.randrange(8)
     account_id = f"account-{number}-{place % 3 if random.randrange(10) else 9}"
-    drawn = snapshot(random, thresholds, number * 1000 + place, account_id, random.randint(1, 4))
+    ids = number * 1000 + place, account_id
+    drawn = drawn_snapshot(random, in_force, *ids, random.randint(1, 4))
+    add_time(random, drawn)
     request: Json = {"terms": {}, "liquidation": drawn}
     if chance(random, 8):
         break_one(random, request, number * 1000 + 999)

@@ -23,10 +23,9 @@ from tests.attacks.differential.drawing.edges import (
 from tests.attacks.differential.drawing.lanes import asked, checks_lane
 from tests.attacks.differential.drawing.liquidations import liquidations_lane
 from tests.attacks.differential.drawing.malformed import bytes_of_no_message
-from tests.attacks.differential.drawing.snapshots import Thresholds
+from tests.attacks.oracle.answers import InForce
 from tests.attacks.oracle.drawing import ONE, written
-
-__all__ = ["drawn_stages"]
+from tests.attacks.oracle.worlds import rules_text
 
 _REAL: Final = Path(__file__).parents[3] / "data" / "real_requests.jsonl"
 _CHECK: Final = path_of("LiquidationRulesService.CheckClaim")
@@ -66,14 +65,14 @@ def drawn_stages(seed: int, requests: int) -> Iterator[Stage]:
         yield _limited(f"limits {each}")
 
 
-def _lanes(random: Random, numbers: Iterator[int], requests: int, bounds: Thresholds) -> list[Lane]:
+def _lanes(random: Random, numbers: Iterator[int], requests: int, in_force: InForce) -> list[Lane]:
     """Lanes of about so many requests, most of them decisions."""
     lanes: list[Lane] = []
     while sum(call.requests for lane in lanes for call in lane.calls) < requests:
         many = min(150, max(20, requests // 10))
-        lanes += [checks_lane(random, next(numbers), bounds, many) for _ in range(3)]
+        lanes += [checks_lane(random, next(numbers), in_force, many) for _ in range(3)]
         lanes.append(claims_lane(random, next(numbers), many // 3))
-        lanes.append(liquidations_lane(random, next(numbers), bounds, many // 5))
+        lanes.append(liquidations_lane(random, next(numbers), in_force, many // 5))
     return lanes
 
 
@@ -106,32 +105,22 @@ def _plain(random: Random, numbers: Iterator[int], requests: int, name: str) -> 
     ]
     beside = [_real(random, explain=False), _real(random, explain=True)]
     expiring = [expiring_lane(random, next(numbers)) for _ in range(4)]
-    lanes = _lanes(random, numbers, requests, Thresholds())
+    lanes = _lanes(random, numbers, requests, InForce())
     return Stage(name, Settings(), [*alone, *beside, *expiring, *lanes])
 
 
-def _rules(random: Random, version: str, bounds: Thresholds, more: str = "") -> str:
+def _rules(random: Random, version: str, in_force: InForce) -> str:
     modes = {rule: random.choice(("shadow", "off")) for rule in random.sample(_RELAXED, 4)}
-    lines = [f'{rule} = "{mode}"' for rule, mode in modes.items()]
-    return "\n".join(
-        [
-            f'version = "{version}"',
-            f'[tiers.low]\nmin_claim_notional = "{written(bounds.low)}"',
-            f'[tiers.high]\nmin_claim_notional = "{written(bounds.high)}"',
-            "[modes]",
-            *lines,
-            more,
-            "",
-        ]
-    )
+    return rules_text(replace(in_force, modes=modes), version)
 
 
 def _relaxed(random: Random, numbers: Iterator[int], requests: int, name: str) -> Stage:
-    bounds = Thresholds(*random.choices((0, 1, ONE // 10, 5000 * ONE, 777 * ONE), k=2))
-    claims = "[claims]\ndefault_lease_ttl = 299\nretention_days = 3650"
-    rules = _rules(random, "in-force", bounds, claims)
-    candidate = _rules(random, "candidate", Thresholds())
-    lanes = _lanes(random, numbers, requests, bounds)
+    low, high = map(written, random.choices((0, 1, ONE // 10, 5000 * ONE, 777 * ONE), k=2))
+    in_force = InForce({"TIER_LOW": low, "TIER_HIGH": high})
+    claims = "[claims]\ndefault_lease_ttl = 299\nretention_days = 3650\n"
+    rules = _rules(random, "in-force", in_force) + claims
+    candidate = _rules(random, "candidate", InForce())
+    lanes = _lanes(random, numbers, requests, in_force)
     real = [_real(random, explain=True)]
     return Stage(name, Settings(rules, candidate), [all_methods_lane(random), *real, *lanes])
 
@@ -139,14 +128,14 @@ def _relaxed(random: Random, numbers: Iterator[int], requests: int, name: str) -
 def _masked(random: Random, numbers: Iterator[int], requests: int, name: str) -> Stage:
     flags = [f"--log-redact={each}" for each in ("account_id", "liquidator_id", "request_id")]
     flags += ["--log-redact=peer", "--log-redact-key=a key", "--log-sample=0.37"]
-    candidate = _rules(random, "candidate", Thresholds())
+    candidate = _rules(random, "candidate", InForce())
     settings = Settings("", candidate, tuple(flags), serial=True)
-    return Stage(name, settings, _lanes(random, numbers, requests, Thresholds()))
+    return Stage(name, settings, _lanes(random, numbers, requests, InForce()))
 
 
 def _with_keys(random: Random, numbers: Iterator[int], requests: int, name: str) -> Stage:
     lanes = [keys_lane(list(_KEYS))]
-    for lane in _lanes(random, numbers, requests, Thresholds()):
+    for lane in _lanes(random, numbers, requests, InForce()):
         key = random.choice(("admin", "both", "force", "check"))
         lanes.append(Lane([[_with_key(call, key) for call in step] for step in lane.steps]))
     return Stage(name, Settings(keys=_KEYS), lanes)
