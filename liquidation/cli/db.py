@@ -15,8 +15,7 @@ import click
 from liquidation.cli.options import format_option, moment, reported, screen, write_json
 from liquidation.config.settings import forms
 from liquidation.store.base import StoreError, StoreStats
-from liquidation.store.locations import PostgresDatabase, SqliteFile, StoreLocation
-from liquidation.store.opening import require_driver
+from liquidation.store.locations import PostgresDatabase, SqliteFile, StoreLocation, require_driver
 from liquidation.store.sqlite import schema
 from liquidation.store.sqlite.connections import HostClock
 from liquidation.store.sqlite.schema import FileStatus, look

@@ -27,7 +27,7 @@ from liquidation.server.memory import most_untaken
 from liquidation.server.reload_reporter import ReloadReporter
 from liquidation.server.signals import attending
 from liquidation.server.upkeep import Parts, Upkeep
-from liquidation.store.opening import open_store
+from liquidation.store.locations import open_store
 from liquidation.transport import (
     Call,
     Handler,

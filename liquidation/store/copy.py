@@ -192,7 +192,6 @@ async def _move_sequence(
 
 
 def _tables(source: Source, server_now_us: int) -> tuple[_Table, ...]:
-    """What is filled, in this order: events are of claims."""
     return (
         _Table("account", ("account_id", "completed_revision"), source.accounts),
         _Table(
@@ -224,7 +223,6 @@ def _tables(source: Source, server_now_us: int) -> tuple[_Table, ...]:
 async def _fill(
     connection: AsyncConnection[Any], table: _Table, counted: Callable[[], None]
 ) -> int:
-    """Copies the rows of a table; returns how many."""
     rows = 0
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
         sql.Identifier(table.name), _identifiers(table)
@@ -271,7 +269,6 @@ def _read(table: _Table, row: Row) -> list[Any]:
 
 
 def _counting(progress: Progress, done: str) -> Callable[[], None]:
-    """Counts rows that are `done`, and tells the number now and then."""
     rows = 0
 
     def counted() -> None:
@@ -290,7 +287,6 @@ def _identifiers(table: _Table) -> sql.Composed:
 async def _one(
     connection: AsyncConnection[Any], statement: str | sql.Composed, *parameters: object
 ) -> tuple[Any, ...]:
-    """The one row of an answer."""
     row = await (await connection.execute(statement, parameters)).fetchone()
     assert row is not None
     return tuple(row)

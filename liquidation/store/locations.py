@@ -1,4 +1,4 @@
-"""Where a store is, as the setting `--store` says it, and how that may be shown to people.
+"""The setting `--store`: where a store is, how that may be shown to people, and how it is opened.
 
 A URL is taken apart as libpq does it, by the standard library alone. What libpq would take for
 something else than its author meant is refused: a password that is not encoded would end up in a
@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
+
+from liquidation import needs_extra
+from liquidation.store.base import CommitObserver, Fault, Store, StoreError
 
 _SQLITE: Final = "sqlite:"
 _SCHEMES: Final = ("postgresql://", "postgres://")
@@ -129,7 +132,6 @@ def _without_secrets(url: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _user_info(rest: str) -> tuple[str, str, str]:
-    """The user and the password, "" for none, and what comes after them."""
     # A / before the first @ ends the hosts, so that there is no user; libpq does not see that a ?
     # does so too, and would take a parameter for one.
     found = re.match(r"(?P<user>[^:@/?]*)(?::(?P<password>[^@/?]*))?@", rest)
@@ -151,7 +153,6 @@ def _check_hosts(hosts: str) -> None:
 
 
 def _parameters(query: str) -> list[tuple[str, str]]:
-    """The names and values behind the ?, as they stand there."""
     found = []
     for each in query.split("&") if query else ():
         name, equals, value = each.partition("=")
@@ -162,3 +163,67 @@ def _parameters(query: str) -> list[tuple[str, str]]:
             )
         found.append((name, value))
     return found
+
+
+class DriverMissingError(StoreError):
+    """The store needs a package that is not installed; the text says what to install."""
+
+    def __init__(self) -> None:
+        super().__init__(needs_extra("--store postgresql://", "postgres"))
+
+
+def require_driver() -> None:
+    """Returns if the driver of PostgreSQL can be used.
+
+    Raises:
+        DriverMissingError: it is not installed, or lacks its library.
+    """
+    try:
+        import psycopg  # noqa: F401, PLC0415 - it needs an extra
+        import psycopg_pool  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise DriverMissingError from error
+
+
+def open_store(
+    location: StoreLocation,
+    *,
+    timeout_s: float,
+    connections: int,
+    committed: CommitObserver = lambda *_: None,
+    on_fault: Fault = lambda _: None,
+) -> Store:
+    """The store at `location`, which answers within `timeout_s`; see `Store`.
+
+    `connections` is how many of a database it may use at once; a file needs no such bound. A
+    database that cannot be reached is no error: the store is unavailable until it can. `committed`
+    is called after each group of writes, `on_fault` with what callbacks raise.
+
+    Raises:
+        StoreUnavailableError: the file cannot be opened or written.
+        SchemaError: the file was written by a newer version of this service.
+        DriverMissingError: the driver of PostgreSQL is not installed.
+        StoreError: the driver rejects the URL.
+    """
+    if isinstance(location, SqliteFile):
+        # The settings are read by commands that open no store.
+        from liquidation.store.sqlite.connections import HostClock  # noqa: PLC0415
+        from liquidation.store.sqlite.store import SqliteStore  # noqa: PLC0415
+
+        return SqliteStore(
+            location.path,
+            HostClock(),
+            committed=committed,
+            timeout_s=timeout_s,
+            on_fault=on_fault,
+        )
+    require_driver()
+    from liquidation.store.postgres.store import PostgresStore  # noqa: PLC0415 - it needs an extra
+
+    return PostgresStore.open(
+        location.url,
+        committed=committed,
+        timeout_s=timeout_s,
+        connections=connections,
+        on_fault=on_fault,
+    )

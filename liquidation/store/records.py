@@ -140,7 +140,6 @@ def claim_from(
 
 
 def _decision_record(decision_id: str, decision: Decision) -> dict[str, Any]:
-    """What of a decision the same request_id is told again."""
     numbers = (
         decision.total_notional,
         decision.least_req_ratio,

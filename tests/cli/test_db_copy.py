@@ -15,8 +15,7 @@ import psycopg
 import pytest
 from click.testing import Result
 
-from liquidation.store.locations import parse_location
-from liquidation.store.opening import open_store
+from liquidation.store.locations import open_store, parse_location
 from tests.cli.commands import on_a_terminal, run, run_apart
 from tests.cli.test_db_status import HOLDS, fill, status
 from tests.cli.test_serve_check_postgres import execute, role, set_up, url_of

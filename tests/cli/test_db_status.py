@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from liquidation.rules.model import ClaimState
-from liquidation.store.locations import parse_location
-from liquidation.store.opening import open_store
+from liquidation.store.locations import open_store, parse_location
 from liquidation.store.postgres.schema import NEWEST, PRIVILEGES
 from tests.cli.commands import run
 from tests.cli.test_serve_check_postgres import execute, role, set_up, url_of

@@ -15,8 +15,7 @@ import pytest
 from liquidation.rules.model import ClaimState
 from liquidation.server.preflight import postgres as preflight
 from liquidation.store.base import ClaimFilter, StateQuery
-from liquidation.store.locations import PostgresDatabase
-from liquidation.store.opening import open_store
+from liquidation.store.locations import PostgresDatabase, open_store
 from liquidation.store.postgres.schema import NEWEST, PRIVILEGES, SchemaState, migrate
 from tests.cli.checking import check, contents, told
 from tests.store.builders import begin, granted, snapshot

@@ -18,8 +18,7 @@ from typing import Any, Final
 from liquidation.rules.decision import Decision
 from liquidation.rules.model import ClaimState, StoredState
 from liquidation.store.base import BeginRequest, StoreUnavailableError
-from liquidation.store.locations import parse_location
-from liquidation.store.opening import open_store
+from liquidation.store.locations import open_store, parse_location
 from tests.store.builders import LEASE_S, accept_all, of_account, terms
 from tests.store.stores import AwaitedStore
 

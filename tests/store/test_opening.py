@@ -9,8 +9,7 @@ import psycopg
 import pytest
 
 from liquidation.store.base import StoreUnavailableError
-from liquidation.store.locations import PostgresDatabase, SqliteFile
-from liquidation.store.opening import DriverMissingError, open_store
+from liquidation.store.locations import DriverMissingError, PostgresDatabase, SqliteFile, open_store
 from liquidation.store.postgres.store import PostgresStore
 from liquidation.store.sqlite.store import SqliteStore
 from tests.store.builders import begin, snapshot

@@ -9,8 +9,7 @@ from typing import Final
 from liquidation.config.settings import Settings
 from liquidation.server.preflight.finding import Finding, note, ok, wrong
 from liquidation.server.preflight.places import lacks_directory
-from liquidation.store.locations import SqliteFile
-from liquidation.store.opening import DriverMissingError, require_driver
+from liquidation.store.locations import DriverMissingError, SqliteFile, require_driver
 from liquidation.store.sqlite.schema import NEWEST, version_at
 
 __all__ = ["store"]

@@ -102,7 +102,6 @@ class Batches(Generic[_Q, _R]):
             self._timer = loop.call_at(self._waiting[0].due_s, self._end_what_is_due)
 
     def _end(self, until_s: float) -> None:
-        """Tells those that were due by then, and lets go of all that were told."""
         while self._waiting and (
             self._waiting[0].due_s <= until_s or self._waiting[0].done is None
         ):
@@ -160,7 +159,6 @@ class Batches(Generic[_Q, _R]):
                 self._tell(waiting, answer)
 
     def _tell(self, waiting: _Waiting[_Q, _R], answer: _R | Exception) -> None:
-        """Tells the caller, unless that is done."""
         done, waiting.done = waiting.done, None
         if done is not None:
             tell(done, answer, self._on_fault)

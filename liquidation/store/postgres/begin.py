@@ -183,7 +183,6 @@ def _about(requests: Sequence[BeginRequest]) -> dict[str, Any]:
 
 
 def _by_request(rows: Rows) -> dict[str, BeginResult]:
-    """What rows of `known_requests` say, by request_id."""
     return {each.claim.request_id: each for each in map(known_from, rows) if each.claim}
 
 
@@ -236,7 +235,6 @@ def _ours(
 
 
 async def _take(transaction: Transaction, slots: dict[int, Slot]) -> dict[int, BeginResult]:
-    """Commits, with the claims whose slots are free; returns those."""
     rows = written([slot.record() for slot in slots.values()])
     (stored,) = await transaction.ask((_INSERT, {"rows": rows}), commit=True)
     times = {

@@ -168,7 +168,6 @@ class Database:
     async def _again(
         self, error: psycopg.Error, transaction: Transaction | None, *, repeatable: bool
     ) -> bool:
-        """Whether a transaction that failed is to be tried again."""
         if isinstance(error, _NOT_PREPARED):
             # A pooler that did not show.
             self._prepares = False
@@ -222,7 +221,6 @@ class Database:
             raise StoreUnavailableError(problem)
 
     async def _make_ready(self, connection: Connection) -> None:
-        """Makes a connection ready, and lets it in only where the schema is one to work on."""
         set_json_loads(orjson.loads, connection)
         try:
             require_utf8(connection)

@@ -364,7 +364,6 @@ async def missing_privileges(connection: AsyncConnection[Any]) -> tuple[str, ...
 
 
 async def _stats(connection: AsyncConnection[Any]) -> tuple[StoreStats | None, str]:
-    """What it holds; or None, and why that was not counted."""
     try:
         async with (
             connection.transaction(),

@@ -196,7 +196,6 @@ class PostgresStore:
         questions: Sequence[_Q],
         done: Done[list[_R]],
     ) -> None:
-        """Asks about them together; of none, the answer is known."""
         if questions:
             self._ask(lambda: batches.submit(questions, done))
         else:
@@ -207,8 +206,6 @@ class PostgresStore:
         self._start(lambda: self._database.run(work), done)
 
     def _start(self, work: Callable[[], Coroutine[Any, Any, _R]], done: Done[_R]) -> None:
-        """Tells what `work` returns, or raises."""
-
         def start() -> None:
             task = asyncio.create_task(self._told(work(), done))
             self._under_way.add(task)
@@ -217,7 +214,6 @@ class PostgresStore:
         self._ask(start)
 
     def _ask(self, request: Callable[[], None]) -> None:
-        """Hands a request to the loop, which is woken once for all that come before it looks."""
         self._requests.append(request)
         if not self._woken:
             self._woken = True

@@ -18,9 +18,18 @@ from liquidation.store.base import (
     StateQuery,
 )
 from liquidation.store.records import LEASE_RAN_OUT, account_of, claim_record, granted
-from liquidation.store.sqlite.claim_rows import COLUMNS, Moment, claim_of, find, known, now
 from liquidation.store.sqlite.connections import StoreClock
-from liquidation.store.sqlite.liquidations import liquidation_of, open_new, refresh
+from liquidation.store.sqlite.rows import (
+    COLUMNS,
+    Moment,
+    claim_of,
+    find,
+    known,
+    liquidation_of,
+    now,
+    open_new,
+    refresh,
+)
 from liquidation.store.sqlite.states import Found, StateRow, look_up
 
 # Without RETURNING, with which it takes half as long again.
@@ -147,7 +156,6 @@ def _snapshot_in(text: str, seen: Found | None) -> Liquidation:
 
 
 def _opens_liquidator(request: BeginRequest, stored: PutResult | None) -> bool:
-    """Whether the snapshot has opened a liquidation of the liquidator itself."""
     return (
         stored is not None
         and stored.opened
@@ -237,7 +245,6 @@ def _expire(
     moment: Moment,
     clock: StoreClock,
 ) -> tuple[Claim, ...]:
-    """Writes down leases that ran out, of one account or of all."""
     parameters = moment | {"account_id": account_id, "most": most}
     expired = tuple(claim_of(row, clock) for row in connection.execute(_EXPIRE, parameters))
     for claim in expired:

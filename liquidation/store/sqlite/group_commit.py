@@ -92,7 +92,6 @@ class Deadlines:
         self._end(until_s=float("inf"))
 
     def _end(self, until_s: float) -> None:
-        """Tells those that were due by then, and lets go of all that were told."""
         over = []
         while self._writes and (self._writes[0].due_s <= until_s or self._writes[0].done is None):
             over.append(self._writes.popleft())
@@ -208,7 +207,6 @@ class GroupCommit:
         return False
 
     def _commit(self, group: Sequence[Write]) -> list[Any]:
-        """What became of each job: its result, or the exception that stands for it."""
         begun = time.monotonic()
         try:
             with self._file_lock.held():
@@ -239,7 +237,6 @@ class GroupCommit:
         return outcomes
 
     def _ran(self, write: Write) -> Any:
-        """The job's result, unless nobody waits for it any more."""
         return _NOT_BEGUN if write.done is None else write.job(self._connection)
 
     def _set_apart(self, write: Write) -> Any:
@@ -265,7 +262,6 @@ class GroupCommit:
                 return
 
     def _tell(self, group: Sequence[Write], outcomes: Sequence[Any]) -> None:
-        """Tells each its outcome, unless its time was over."""
         takers = self._deadlines.take(group)
         for done, outcome in zip(takers, outcomes, strict=True):
             if done is not None:

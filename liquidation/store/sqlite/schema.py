@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from liquidation.store.base import SchemaError, StoreStats
 from liquidation.store.records import moment, statements_of
-from liquidation.store.sqlite.claim_rows import LEFT, now
 from liquidation.store.sqlite.connections import StoreClock, reading
+from liquidation.store.sqlite.rows import LEFT, now
 
 _STEPS: Final = tuple(
     statements_of("liquidation.store.sqlite", f"migrations/{number}.sql") for number in (1, 2)

@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 from liquidation.store.base import StoreError
 from liquidation.store.records import moment
-from liquidation.store.sqlite.claim_rows import LEFT, now
 from liquidation.store.sqlite.connections import StoreClock
+from liquidation.store.sqlite.rows import LEFT, now
 from liquidation.store.sqlite.schema import NEWEST
 
 Row = tuple[Any, ...]

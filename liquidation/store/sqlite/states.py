@@ -8,9 +8,8 @@ from typing import Final, NamedTuple
 from liquidation.rules.leases import lease_left_s
 from liquidation.rules.model import ActiveClaim, Liquidation, StoredState
 from liquidation.store.base import BeginResult, StateQuery
-from liquidation.store.sqlite.claim_rows import known
 from liquidation.store.sqlite.connections import Header, StoreClock, is_settled
-from liquidation.store.sqlite.liquidations import liquidation_of
+from liquidation.store.sqlite.rows import known, liquidation_of
 
 _STATE: Final = """
     SELECT found.snapshot, found.account_id, found.revision, found.closed_us IS NOT NULL,

@@ -31,8 +31,7 @@ from liquidation.store.base import (
     StoreUnavailableError,
 )
 from liquidation.store.records import is_news
-from liquidation.store.sqlite import claim_rows, claims
-from liquidation.store.sqlite import liquidations as liquidation_rows
+from liquidation.store.sqlite import claims, rows
 from liquidation.store.sqlite.connections import (
     FileLock,
     Reader,
@@ -48,6 +47,7 @@ from liquidation.store.sqlite.states import Found, StateCache, read_states
 
 # How long closing waits for writes under way, in seconds.
 _CLOSE_S: Final = 10.0
+_PROBE: Final = "SELECT count(*) FROM liquidation WHERE liquidation_id = 0"
 
 
 class SqliteStore:
@@ -111,20 +111,20 @@ class SqliteStore:
 
     def put(self, liquidations: Sequence[Liquidation], done: Done[list[PutResult]]) -> None:
         self._writer.submit(
-            lambda writing: liquidation_rows.put(writing, liquidations, self._clock.wall_us()), done
+            lambda writing: rows.put(writing, liquidations, self._clock.wall_us()), done
         )
 
     def get(self, liquidation_id: int, done: Done[Liquidation | None]) -> None:
-        self._serving.read(lambda reading: liquidation_rows.get(reading, liquidation_id), done)
+        self._serving.read(lambda reading: rows.get_liquidation(reading, liquidation_id), done)
 
     def page(self, account_id: str, after: int, size: int, done: Done[Page]) -> None:
         self._serving.read(
-            lambda reading: liquidation_rows.page(reading, account_id, after, size), done
+            lambda reading: rows.page_of_liquidations(reading, account_id, after, size), done
         )
 
     def close_liquidation(self, liquidation_id: int, done: Done[Liquidation | None]) -> None:
         self._writer.submit(
-            lambda writing: liquidation_rows.close(writing, liquidation_id, self._clock), done
+            lambda writing: rows.close_liquidation(writing, liquidation_id, self._clock), done
         )
 
     def begin(
@@ -192,19 +192,17 @@ class SqliteStore:
         self, *, claim_id: str = "", request_id: str = "", done: Done[ClaimRecord | None]
     ) -> None:
         key, value = ("claim_id", claim_id) if claim_id else ("request_id", request_id)
-        self._serving.read(
-            lambda reading: claim_rows.record(reading, key, value, self._clock), done
-        )
+        self._serving.read(lambda reading: rows.record(reading, key, value, self._clock), done)
 
     def claims(
         self, wanted: ClaimFilter, below: int | None, size: int, done: Done[ClaimPage]
     ) -> None:
         self._serving.read(
-            lambda reading: claim_rows.page(reading, wanted, below, size, self._clock), done
+            lambda reading: rows.page_of_claims(reading, wanted, below, size, self._clock), done
         )
 
     def count_active(self, done: Done[int]) -> None:
-        self._watching.read(lambda reading: claim_rows.count_active(reading, self._clock), done)
+        self._watching.read(lambda reading: rows.count_active(reading, self._clock), done)
 
     def expire(self, most: int, done: Done[Sequence[Claim]]) -> None:
         self._writer.submit(lambda writing: claims.expire(writing, most, self._clock), done)
@@ -214,7 +212,7 @@ class SqliteStore:
         self._writer.submit(lambda writing: claims.purge(writing, before, most), done)
 
     def probe(self, done: Done[None]) -> None:
-        self._watching.read(liquidation_rows.probe, done)
+        self._watching.read(lambda reading: reading.execute(_PROBE).close(), done)
 
     def close(self) -> None:
         self._writer.close(_CLOSE_S)

@@ -1,4 +1,7 @@
-"""Claims in SQLite as they are read: rows to claims, and the questions that change nothing."""
+"""Liquidations and claims in SQLite: what reads them, and what stores snapshots.
+
+Every function runs inside a transaction of the caller.
+"""
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,31 +10,54 @@ from typing import Any, Final
 import orjson
 
 from liquidation.rules.leases import lease_left_s
-from liquidation.rules.model import ActiveClaim, Claim, ClaimEvent, ClaimState
-from liquidation.store.base import MAX_PAGE_BYTES, BeginResult, ClaimFilter, ClaimPage, ClaimRecord
-from liquidation.store.records import claim_from, decision_from
+from liquidation.rules.model import ActiveClaim, Claim, ClaimEvent, ClaimState, Liquidation
+from liquidation.rules.record import liquidation_from_record
+from liquidation.store.base import (
+    MAX_PAGE_BYTES,
+    AccountMismatchError,
+    BeginResult,
+    ClaimActiveError,
+    ClaimFilter,
+    ClaimPage,
+    ClaimRecord,
+    Page,
+    PutResult,
+)
+from liquidation.store.records import claim_from, decision_from, liquidation_text
 from liquidation.store.sqlite.connections import StoreClock
 
 Row = tuple[Any, ...]
 
 
-def page_of(
-    rows: Iterable[Row], size: int, texts: Callable[[Row], tuple[str, ...]]
-) -> tuple[list[Row], bool]:
-    """Up to `size` rows, and whether there are more; `texts` are what makes a row large.
-
-    It ends behind the row with which it reaches `MAX_PAGE_BYTES`, and has at least one.
-    """
-    page: list[Row] = []
-    room = MAX_PAGE_BYTES
-    for row in rows:
-        if len(page) == size or room <= 0:
-            return page, True
-        page.append(row)
-        room -= sum(len(text.encode()) for text in texts(row))
-    return page, False
-
-
+_OPEN: Final = """
+    INSERT INTO liquidation (liquidation_id, account_id, revision, snapshot, opened_us)
+    VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (liquidation_id) DO NOTHING
+"""
+_REFRESH: Final = """
+    UPDATE liquidation SET revision = ?, snapshot = ?
+    WHERE liquidation_id = ? AND account_id = ? AND closed_us IS NULL AND revision < ?
+"""
+_STORED: Final = """
+    SELECT account_id, snapshot, closed_us IS NOT NULL FROM liquidation
+    WHERE liquidation_id = ?
+"""
+_GET: Final = "SELECT snapshot FROM liquidation WHERE liquidation_id = ? AND closed_us IS NULL"
+_PAGE: Final = """
+    SELECT snapshot FROM liquidation
+    WHERE closed_us IS NULL AND liquidation_id > :after
+    ORDER BY liquidation_id LIMIT :size
+"""
+_PAGE_OF_ACCOUNT: Final = """
+    SELECT snapshot FROM liquidation
+    WHERE closed_us IS NULL AND account_id = :account_id AND liquidation_id > :after
+    ORDER BY liquidation_id LIMIT :size
+"""
+_CLOSE: Final = """
+    UPDATE liquidation SET closed_us = :now
+    WHERE liquidation_id = :liquidation_id AND closed_us IS NULL
+    RETURNING snapshot
+"""
 COLUMNS: Final = """
     fencing_token, claim_id, request_id, account_id, terms, positions, revision, state, end_reason,
     begin_us, expire_us, end_us, lease_end_us
@@ -47,6 +73,7 @@ _LEASE: Final = """
     WHERE liquidation_id = :liquidation_id AND state = 'ACTIVE' AND lease_end_us > :lease_now
 """
 
+
 # The parameters that every statement on claims has.
 Moment = dict[str, Any]
 
@@ -56,10 +83,102 @@ def now(clock: StoreClock) -> Moment:
     return {"boot": clock.boot_id, "lease_now": clock.lease_us(), "wall": clock.wall_us()}
 
 
-def active_claim_on(
+def _page_of(
+    rows: Iterable[Row], size: int, texts: Callable[[Row], tuple[str, ...]]
+) -> tuple[list[Row], bool]:
+    page: list[Row] = []
+    room = MAX_PAGE_BYTES
+    for row in rows:
+        if len(page) == size or room <= 0:
+            return page, True
+        page.append(row)
+        room -= sum(len(text.encode()) for text in texts(row))
+    return page, False
+
+
+def put(
+    connection: sqlite3.Connection, liquidations: Sequence[Liquidation], now_us: int
+) -> list[PutResult]:
+    """Opens or refreshes liquidations; see `Store.put`."""
+    return [_put(connection, index, each, now_us) for index, each in enumerate(liquidations)]
+
+
+def get_liquidation(connection: sqlite3.Connection, liquidation_id: int) -> Liquidation | None:
+    """An open liquidation; see `Store.get`."""
+    row = connection.execute(_GET, (liquidation_id,)).fetchone()
+    return None if row is None else liquidation_of(row[0])
+
+
+def page_of_liquidations(
+    connection: sqlite3.Connection, account_id: str, after: int, size: int
+) -> Page:
+    """Open liquidations by id; see `Store.page`."""
+    rows = connection.execute(
+        _PAGE_OF_ACCOUNT if account_id else _PAGE,
+        {"account_id": account_id, "after": after, "size": size + 1},
+    )
+    texts, more = _page_of(rows, size, lambda row: row)
+    found = [liquidation_of(text) for (text,) in texts]
+    return Page(found, found[-1].liquidation_id if more else None)
+
+
+def close_liquidation(
+    connection: sqlite3.Connection, liquidation_id: int, clock: StoreClock
+) -> Liquidation | None:
+    """Ends an open liquidation; see `Store.close_liquidation`."""
+    active = _active_claim_on(connection, liquidation_id, clock)
+    if active is not None:
+        raise ClaimActiveError(active)
+    parameters = {"liquidation_id": liquidation_id, "now": clock.wall_us()}
+    row = connection.execute(_CLOSE, parameters).fetchone()
+    return None if row is None else liquidation_of(row[0])
+
+
+def _put(connection: sqlite3.Connection, index: int, sent: Liquidation, now_us: int) -> PutResult:
+    if (opened := open_new(connection, sent, now_us)) is not None:
+        return opened
+    if (refreshed := refresh(connection, sent)) is not None:
+        return refreshed
+    account_id, snapshot, closed = connection.execute(_STORED, (sent.liquidation_id,)).fetchone()
+    if account_id != sent.account_id:
+        raise AccountMismatchError(index)
+    return PutResult(liquidation_of(snapshot), applied=False, closed=bool(closed))
+
+
+def open_new(connection: sqlite3.Connection, sent: Liquidation, now_us: int) -> PutResult | None:
+    """Stores a liquidation; None if it is there already."""
+    row = (
+        sent.liquidation_id,
+        sent.account_id,
+        sent.revision,
+        liquidation_text(sent),
+        now_us,
+    )
+    opened = connection.execute(_OPEN, row).rowcount == 1
+    return PutResult(sent, applied=True, opened=True) if opened else None
+
+
+def refresh(connection: sqlite3.Connection, sent: Liquidation) -> PutResult | None:
+    """Stores a snapshot of an open liquidation; None if it is not newer or another account's."""
+    row = (
+        sent.revision,
+        liquidation_text(sent),
+        sent.liquidation_id,
+        sent.account_id,
+        sent.revision,
+    )
+    refreshed = connection.execute(_REFRESH, row).rowcount == 1
+    return PutResult(sent, applied=True) if refreshed else None
+
+
+def liquidation_of(snapshot: str) -> Liquidation:
+    """The snapshot that a row holds as text."""
+    return liquidation_from_record(orjson.loads(snapshot))
+
+
+def _active_claim_on(
     connection: sqlite3.Connection, liquidation_id: int, clock: StoreClock
 ) -> ActiveClaim | None:
-    """An active claim on a liquidation."""
     moment = now(clock)
     row = connection.execute(_LEASE, moment | {"liquidation_id": liquidation_id}).fetchone()
     return None if row is None else ActiveClaim(row[0], lease_left_s(row[1], moment["lease_now"]))
@@ -110,7 +229,7 @@ def record(
     )
 
 
-def page(
+def page_of_claims(
     connection: sqlite3.Connection,
     wanted: ClaimFilter,
     below: int | None,
@@ -127,7 +246,7 @@ def page(
         f"SELECT {COLUMNS} FROM claim {where} ORDER BY fencing_token DESC LIMIT :size",
         parameters | {"size": size + 1},
     )
-    kept, more = page_of(rows, size, lambda row: row[4:6])
+    kept, more = _page_of(rows, size, lambda row: row[4:6])
     claims = [claim_of(row, clock) for row in kept]
     return ClaimPage(claims, claims[-1].fencing_token if more else None)
 
@@ -142,7 +261,6 @@ def count_active(connection: sqlite3.Connection, clock: StoreClock) -> int:
 
 
 def _conditions(wanted: ClaimFilter, moment: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """Conditions on claims as readers see them: a lease that ran out is EXPIRED."""
     conditions = []
     parameters = dict(moment)
     if wanted.account_id:
