@@ -15,6 +15,7 @@ import psycopg
 from psycopg import AsyncConnection, errors, sql
 
 from liquidation.store.base import StoreError
+from liquidation.store.postgres import SQL
 from liquidation.store.postgres.schema import state_at
 from liquidation.store.records import microseconds
 from liquidation.store.sqlite.connections import StoreClock
@@ -27,28 +28,6 @@ Progress = Callable[[str, int], None]
 _STRIDE: Final = 1000
 # How long others who write to the target are waited for.
 _PATIENCE: Final = "5s"
-
-# A commit that is acknowledged must be as durable as the service's own. However long the rows take,
-# no timeout of the role or of the database may end it.
-_SETTINGS: Final = """
-    SELECT set_config('lock_timeout', %s, true),
-           set_config('DateStyle', 'ISO', true),
-           set_config('synchronous_commit',
-                      CASE WHEN current_setting('synchronous_commit') = 'remote_apply'
-                           THEN 'remote_apply' ELSE 'on' END, true),
-           (SELECT count(set_config(name, '0', true)) FROM pg_settings
-            WHERE name IN ('statement_timeout', 'transaction_timeout',
-                           'idle_in_transaction_session_timeout'))
-"""
-# Readers go on, and see an empty store until the commit. Who writes waits.
-_LOCK: Final = "LOCK TABLE account, liquidation, claim, claim_event IN EXCLUSIVE MODE"
-_HOLDS: Final = """
-    SELECT name FROM (VALUES ('accounts', EXISTS (SELECT FROM account)),
-                             ('liquidations', EXISTS (SELECT FROM liquidation)),
-                             ('claims', EXISTS (SELECT FROM claim)),
-                             ('events of claims', EXISTS (SELECT FROM claim_event))
-                     ) AS found (name, has) WHERE has
-"""
 
 
 class CopyError(StoreError):
@@ -153,13 +132,13 @@ async def _transaction(
 async def _made_ready(connection: AsyncConnection[Any]) -> int:
     """The server's time in microseconds, where the target can be filled: it is locked then."""
     await connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
-    await connection.execute(_SETTINGS, (_PATIENCE,))
+    await connection.execute(SQL["copy_settings"], (_PATIENCE,))
     # Its moment is read after that of the file: rather a lease lasts longer than was promised.
     (now,) = await _one(connection, "SELECT clock_timestamp()")
     if problem := (await state_at(connection)).problem():
         raise CopyError(f"the target cannot be used: {problem}")
-    await connection.execute(_LOCK)
-    found = await (await connection.execute(_HOLDS)).fetchall()
+    await connection.execute(SQL["copy_lock"])
+    found = await (await connection.execute(SQL["tables_with_rows"])).fetchall()
     if found:
         raise CopyError(f"the target is not empty: it holds {', '.join(name for (name,) in found)}")
     return microseconds(now)

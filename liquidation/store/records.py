@@ -1,5 +1,6 @@
 """What every engine stores in the same form: claims, decisions, times, and SQL in its own files."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
@@ -28,6 +29,20 @@ def statements_of(package: str, name: str) -> tuple[str, ...]:
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("--"))
     statements = map(str.strip, "\n".join(lines).split(";"))
     return tuple(statement for statement in statements if statement)
+
+
+def queries_of(package: str) -> dict[str, str]:
+    """The statements in the `queries.sql` of a package, each after a line `-- name: NAME`.
+
+    `{NAME}` in one stands for another before it.
+    """
+    queries = {"lease_ran_out": LEASE_RAN_OUT}
+    text = files(package).joinpath("queries.sql").read_text(encoding="utf-8")
+    for named in text.split("-- name: ")[1:]:
+        name, *lines = named.splitlines()
+        statement = "\n".join(line for line in lines if not line.lstrip().startswith("--")).strip()
+        queries[name] = re.sub(r"\{(\w+)\}", lambda found: queries[found[1]], statement)
+    return queries
 
 
 def microseconds(time: datetime) -> int:

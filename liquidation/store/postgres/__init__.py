@@ -1,1 +1,7 @@
 """The shared store: one PostgreSQL database."""
+
+from typing import Final
+
+from liquidation.store.records import queries_of
+
+SQL: Final = queries_of("liquidation.store.postgres")

@@ -8,13 +8,14 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Final
+from typing import Any
 
 from orjson import Fragment
 
 from liquidation.rules.decision import Decision, facts_of
 from liquidation.rules.model import Claim, StoredState
 from liquidation.store.base import BeginRequest, BeginResult, PutResult, StateQuery
+from liquidation.store.postgres import SQL
 from liquidation.store.postgres.claims import claim_of, expire_accounts, known_from, known_requests
 from liquidation.store.postgres.connection import Rows, Transaction
 from liquidation.store.postgres.liquidations import Puts
@@ -26,28 +27,6 @@ from liquidation.store.postgres.states import (
     written,
 )
 from liquidation.store.records import account_of, claim_record, granted, microseconds
-
-# In the order of the request_ids, as accounts are locked in theirs: of a request_id that is there
-# already, it is waited for whether that is committed.
-_INSERT: Final = """
-    WITH moment AS MATERIALIZED (SELECT clock_timestamp() AS now), begun AS (
-        INSERT INTO claim (claim_id, request_id, account_id, liquidation_id, revision, terms,
-                           positions, decision, state, begin_time, expire_time)
-        SELECT claim_id, request_id, account_id, liquidation_id, revision, terms, positions,
-               decision, 'ACTIVE', now, now + lease_us * interval '1 microsecond'
-        FROM moment CROSS JOIN jsonb_to_recordset(%(rows)s::jsonb) AS sent (
-            claim_id text, request_id text, account_id text, liquidation_id bigint, revision bigint,
-            terms jsonb, positions jsonb, decision jsonb, lease_us bigint
-        )
-        ORDER BY request_id
-        ON CONFLICT DO NOTHING
-        RETURNING claim_id, fencing_token, begin_time, expire_time
-    ), noted AS (
-        INSERT INTO claim_event (fencing_token, change, time, expire_time, reason, forced)
-        SELECT fencing_token, 'begin', begin_time, expire_time, '', false FROM begun
-    )
-    SELECT claim_id, fencing_token, begin_time, expire_time FROM begun
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +215,7 @@ def _ours(
 
 async def _take(transaction: Transaction, slots: dict[int, Slot]) -> dict[int, BeginResult]:
     rows = written([slot.record() for slot in slots.values()])
-    (stored,) = await transaction.ask((_INSERT, {"rows": rows}), commit=True)
+    (stored,) = await transaction.ask((SQL["insert_claims"], {"rows": rows}), commit=True)
     times = {
         claim_id: (token, microseconds(begin), microseconds(expire))
         for claim_id, token, begin, expire in stored

@@ -18,7 +18,7 @@ from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from liquidation.store.base import SchemaError, StoreError, StoreUnavailableError
-from liquidation.store.postgres import schema
+from liquidation.store.postgres import SQL, schema
 from liquidation.store.postgres.batches import ContendedError
 from liquidation.store.postgres.connection import (
     PARAMETERS,
@@ -261,7 +261,7 @@ async def _state(transaction: Transaction) -> tuple[SchemaState, int | None]:
     """The schema that is found, and the process that looked, as the server knows it."""
     try:
         rows, ((pid,),) = await transaction.ask(
-            (schema.STATE, {}), ("SELECT pg_backend_pid()", {}), commit=True
+            (SQL["schema_state"], {}), ("SELECT pg_backend_pid()", {}), commit=True
         )
     except errors.UndefinedTable:
         return SchemaState(), None

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 from orjson import Fragment
 
@@ -16,9 +16,9 @@ from liquidation.store.base import (
     PutResult,
     StateQuery,
 )
+from liquidation.store.postgres import SQL
 from liquidation.store.postgres.connection import Rows, Statement, Transaction
 from liquidation.store.postgres.states import (
-    ASKED,
     about,
     active_claim,
     bounded,
@@ -29,55 +29,6 @@ from liquidation.store.postgres.states import (
 from liquidation.store.records import liquidation_text
 
 _Found = Mapping[int, Any]
-
-_STORED: Final = f"""
-    WITH {ASKED}
-    SELECT liquidation_id, account_id, close_time IS NOT NULL, snapshot FROM liquidation
-    WHERE liquidation_id = ANY (ARRAY(SELECT asked.liquidation_id FROM asked))
-"""
-_ROWS: Final = """
-    jsonb_to_recordset(%(rows)s::jsonb) AS sent (
-        liquidation_id bigint, account_id text, revision bigint, snapshot jsonb, request_id text
-    )
-"""
-# A request that got its claim before stores nothing again.
-_UNUSED: Final = """
-    NOT EXISTS (SELECT 1 FROM claim WHERE claim.request_id = sent.request_id OFFSET 0)
-"""
-_STORE: Final = f"""
-    INSERT INTO liquidation AS stored (liquidation_id, account_id, revision, snapshot, open_time)
-    SELECT liquidation_id, account_id, revision, snapshot, clock_timestamp() FROM {_ROWS}
-    WHERE {_UNUSED}
-    ORDER BY liquidation_id
-    ON CONFLICT (liquidation_id) DO UPDATE
-    SET revision = excluded.revision, snapshot = excluded.snapshot
-    WHERE stored.account_id = excluded.account_id AND stored.close_time IS NULL
-      AND stored.revision < excluded.revision
-    RETURNING liquidation_id
-"""
-_GET: Final = """
-    SELECT snapshot FROM liquidation
-    WHERE liquidation_id = %(liquidation_id)s AND close_time IS NULL
-"""
-_PAGE: Final = """
-    SELECT liquidation_id, snapshot FROM liquidation
-    WHERE close_time IS NULL AND liquidation_id > %(after)s {of_account}
-    ORDER BY liquidation_id LIMIT %(size)s
-"""
-_CLOSE: Final = """
-    WITH active AS (
-        SELECT claim_id, expire_time, clock_timestamp() AS now FROM claim
-        WHERE liquidation_id = %(liquidation_id)s
-          AND state = (SELECT 'ACTIVE') AND expire_time > clock_timestamp()
-    ), closed AS (
-        UPDATE liquidation SET close_time = clock_timestamp()
-        WHERE liquidation_id = %(liquidation_id)s AND close_time IS NULL
-          AND NOT EXISTS (SELECT 1 FROM active)
-        RETURNING snapshot
-    )
-    SELECT closed.snapshot, active.claim_id, active.expire_time, active.now
-    FROM (SELECT 1) AS one LEFT JOIN closed ON true LEFT JOIN active ON true
-"""
 
 
 class Puts:
@@ -102,7 +53,10 @@ class Puts:
 
     def statements(self, asked: Mapping[str, Any]) -> list[Statement]:
         """What stores them, where their accounts are locked; `asked` names their ids."""
-        return [(_STORED, asked), *((_STORE, {"rows": written(each)}) for each in self._waves)]
+        return [
+            (SQL["stored_liquidations"], asked),
+            *((SQL["store_liquidations"], {"rows": written(each)}) for each in self._waves),
+        ]
 
     def outcomes(self, answers: Sequence[Rows]) -> list[PutResult | None]:
         """What became of each, in order; None where it is stored for another account.
@@ -173,16 +127,17 @@ async def _put_together(
 
 async def get(transaction: Transaction, liquidation_id: int) -> Liquidation | None:
     """An open liquidation; see `Store.get`."""
-    (rows,) = await transaction.ask((_GET, {"liquidation_id": liquidation_id}), commit=True)
+    (rows,) = await transaction.ask(
+        (SQL["get_liquidation"], {"liquidation_id": liquidation_id}), commit=True
+    )
     return liquidation_from_record(rows[0][0]) if rows else None
 
 
 async def page(transaction: Transaction, account_id: str, after: int, size: int) -> Page:
     """Open liquidations by id; see `Store.page`."""
-    of_account = "AND account_id = %(account_id)s" if account_id else ""
     parameters = {"account_id": account_id, "after": after, "size": size + 1}
     statement = bounded(
-        _PAGE.format(of_account=of_account),
+        SQL["liquidations_of_account" if account_id else "liquidations"],
         "snapshot",
         ("snapshot",),
         "liquidation",
@@ -199,7 +154,7 @@ async def close(transaction: Transaction, liquidation_id: int) -> Liquidation | 
     # On a trip of their own: on a connection that was lost long ago nothing is in doubt then.
     await transaction.ask(*lock_accounts(asked))
     (((snapshot, claim_id, expire, now),),) = await transaction.ask(
-        (_CLOSE, {"liquidation_id": liquidation_id}), commit=True
+        (SQL["close_liquidation"], {"liquidation_id": liquidation_id}), commit=True
     )
     if claim_id is not None:
         raise ClaimActiveError(active_claim(claim_id, expire, now))

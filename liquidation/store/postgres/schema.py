@@ -15,6 +15,7 @@ from psycopg import AsyncConnection, errors
 from psycopg.rows import class_row
 
 from liquidation.store.base import SchemaError, StoreStats
+from liquidation.store.postgres import SQL
 from liquidation.store.records import statements_of
 
 # Whoever migrates holds this lock until its transaction ends; any number that nobody else takes.
@@ -43,19 +44,6 @@ PRIVILEGES: Final[Mapping[str, tuple[str, ...]]] = {
     "claim_event": ("SELECT", "INSERT"),
     "liquidation_schema": ("SELECT",),
 }
-
-# The table of the versions, which every step adds its row to.
-VERSIONS: Final = """
-    CREATE TABLE IF NOT EXISTS liquidation_schema (
-        version        integer PRIMARY KEY,
-        oldest_service integer NOT NULL,
-        applied_time   timestamptz NOT NULL DEFAULT clock_timestamp()
-    )
-"""
-# The version of the schema, and the oldest service that can work on it.
-STATE: Final = """
-    SELECT version, oldest_service FROM liquidation_schema ORDER BY version DESC LIMIT 1
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +76,7 @@ async def state_at(connection: AsyncConnection[Any]) -> SchemaState:
         psycopg.Error: the database cannot be read.
     """
     try:
-        row = await (await connection.execute(STATE)).fetchone()
+        row = await (await connection.execute(SQL["schema_state"])).fetchone()
     except errors.UndefinedTable:
         return SchemaState()
     return SchemaState() if row is None else SchemaState(*row)
@@ -122,7 +110,7 @@ async def migrate(connection: AsyncConnection[Any], steps: tuple[Step, ...] = ST
         await connection.execute(f"SET LOCAL lock_timeout = '{PATIENCE_S}s'")
         # Of the transaction, not of the session: it holds through a pooler of connections too.
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
-        await connection.execute(VERSIONS)
+        await connection.execute(SQL["create_versions"])
         state = await state_at(connection)
         for version, step in enumerate(steps[state.version :], start=state.version + 1):
             for statement in step.statements:
@@ -166,7 +154,7 @@ def _statements(state: SchemaState, steps: tuple[Step, ...]) -> Iterator[str]:
     yield f"SET LOCAL lock_timeout = '{PATIENCE_S}s';"
     # Nobody else migrates meanwhile.
     yield f"SELECT pg_advisory_xact_lock({LOCK_KEY});"
-    yield _written(VERSIONS)
+    yield _written(SQL["create_versions"])
     for version, step in enumerate(steps[state.version :], start=state.version + 1):
         yield f"\n-- Version {version}"
         yield from map(_written, step.statements)
@@ -182,51 +170,6 @@ def _written(statement: str) -> str:
 
 # How long the counting of rows may take: of millions of them it is a matter of seconds.
 _COUNTING: Final = "20s"
-
-_SERVER: Final = """
-    SELECT split_part(current_setting('server_version'), ' ', 1) AS version,
-           current_database() AS database,
-           coalesce(current_schema(), '') AS schema,
-           current_user AS "user",
-           pg_is_in_recovery() AS standby,
-           current_setting('server_encoding') AS encoding,
-           current_setting('fsync') = 'on' AS fsync,
-           current_setting('full_page_writes') = 'on' AS full_page_writes,
-           current_setting('synchronous_commit') AS synchronous_commit,
-           current_setting('synchronous_standby_names') AS synchronous_standby_names
-"""
-_STANDBYS: Final = """
-    SELECT coalesce(application_name, '') AS name, coalesce(state, '') AS state,
-           coalesce(sync_state, '') AS sync_state
-    FROM pg_stat_replication ORDER BY application_name
-"""
-_MISSING: Final = """
-    SELECT privilege || ' on ' || name
-    FROM unnest(%s::text[], %s::text[]) AS needed (name, privilege)
-    WHERE NOT coalesce(has_table_privilege(to_regclass(quote_ident(name)), privilege), false)
-"""
-_BOUNDS: Final = """
-    SELECT set_config('statement_timeout', %s, true), set_config('DateStyle', 'ISO', true)
-"""
-_STATS: Final = """
-    SELECT open_liquidations, closed_liquidations, active, overdue, completed, cancelled, expired,
-           oldest_end
-    FROM (SELECT count(*) FILTER (WHERE close_time IS NULL) AS open_liquidations,
-                 count(*) FILTER (WHERE close_time IS NOT NULL) AS closed_liquidations
-          FROM liquidation) AS liquidations,
-         (SELECT count(*) FILTER (WHERE state = 'ACTIVE' AND expire_time > now) AS active,
-                 count(*) FILTER (WHERE state = 'ACTIVE' AND expire_time <= now) AS overdue,
-                 count(*) FILTER (WHERE state = 'COMPLETED') AS completed,
-                 count(*) FILTER (WHERE state = 'CANCELLED') AS cancelled,
-                 count(*) FILTER (WHERE state = 'EXPIRED') AS expired,
-                 min(end_time) AS oldest_end
-          FROM claim CROSS JOIN (SELECT clock_timestamp() AS now) AS moment) AS claims
-"""
-# With their indexes.
-_SIZES: Final = """
-    SELECT name, pg_total_relation_size(to_regclass(quote_ident(name)))
-    FROM unnest(%s::text[]) AS name WHERE to_regclass(quote_ident(name)) IS NOT NULL
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,12 +273,12 @@ async def look(connection: AsyncConnection[Any]) -> DatabaseStatus:
         psycopg.Error: it does not let itself be asked.
     """
     async with connection.cursor(row_factory=class_row(Server)) as cursor:
-        server = await (await cursor.execute(_SERVER)).fetchone()
+        server = await (await cursor.execute(SQL["server"])).fetchone()
     assert server is not None
     async with connection.cursor(row_factory=class_row(Standby)) as cursor:
-        standbys = tuple(await (await cursor.execute(_STANDBYS)).fetchall())
+        standbys = tuple(await (await cursor.execute(SQL["standbys"])).fetchall())
     holds, uncounted = await _stats(connection)
-    sizes = await connection.execute(_SIZES, (list(PRIVILEGES),))
+    sizes = await connection.execute(SQL["table_sizes"], (list(PRIVILEGES),))
     info = connection.info
     return DatabaseStatus(
         address=f"{info.hostaddr or info.host}:{info.port}",
@@ -359,7 +302,9 @@ async def missing_privileges(connection: AsyncConnection[Any]) -> tuple[str, ...
         psycopg.Error: the database cannot be asked.
     """
     pairs = [(name, privilege) for name, every in PRIVILEGES.items() for privilege in every]
-    rows = await connection.execute(_MISSING, tuple(map(list, zip(*pairs, strict=True))))
+    rows = await connection.execute(
+        SQL["missing_privileges"], tuple(map(list, zip(*pairs, strict=True)))
+    )
     return tuple(told for (told,) in await rows.fetchall())
 
 
@@ -369,8 +314,8 @@ async def _stats(connection: AsyncConnection[Any]) -> tuple[StoreStats | None, s
             connection.transaction(),
             connection.cursor(row_factory=class_row(StoreStats)) as cursor,
         ):
-            await cursor.execute(_BOUNDS, (_COUNTING,))
-            return await (await cursor.execute(_STATS)).fetchone(), ""
+            await cursor.execute(SQL["bound_count"], (_COUNTING,))
+            return await (await cursor.execute(SQL["stats"])).fetchone(), ""
     except errors.UndefinedTable:
         return None, "there are no tables"
     except errors.InsufficientPrivilege as error:

@@ -8,7 +8,7 @@ transactions wait for each other. What is read after the lock holds until the co
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
@@ -16,6 +16,7 @@ from liquidation.rules.leases import lease_left_s
 from liquidation.rules.model import ActiveClaim, Liquidation, StoredState
 from liquidation.rules.record import liquidation_from_record
 from liquidation.store.base import MAX_PAGE_BYTES, StateQuery
+from liquidation.store.postgres import SQL
 from liquidation.store.postgres.connection import Rows, Statement, Transaction
 from liquidation.store.records import microseconds
 
@@ -44,59 +45,6 @@ def is_cut(rows: Rows, page: Sequence[object]) -> bool:
     return bool(rows) and rows[0][-1] > len(page)
 
 
-# What is asked about; `n` is its place among all.
-ASKED: Final = """
-    asked AS (
-        SELECT * FROM jsonb_to_recordset(%(asked)s::jsonb) AS asked (
-            n integer, liquidation_id bigint, account_id text, liquidator_id text, request_id text
-        )
-    )
-"""
-# The server does not know how many rows a JSON array has, and takes tables that have just grown for
-# small. What is looked up by key is asked for so that there is no other plan: by `ANY (ARRAY(...))`
-# and `LATERAL (... OFFSET 0)`.
-
-# Their accounts: those that are named, and those of the liquidations that are.
-ACCOUNTS: Final = """
-    SELECT asked.account_id FROM asked WHERE asked.account_id IS NOT NULL
-    UNION ALL
-    SELECT stored.account_id FROM liquidation AS stored
-    WHERE stored.liquidation_id = ANY (ARRAY(SELECT asked.liquidation_id FROM asked))
-"""
-_STATES: Final = f"""
-    WITH {ASKED}, moment AS MATERIALIZED (SELECT clock_timestamp() AS now)
-    SELECT found.account_id, found.close_time IS NOT NULL, found.snapshot,
-           EXISTS (SELECT 1 FROM liquidation AS own
-                   WHERE own.account_id = asked.liquidator_id AND own.close_time IS NULL OFFSET 0),
-           active.claim_id, active.expire_time, moment.now, account.completed_revision
-    FROM asked CROSS JOIN moment
-    LEFT JOIN LATERAL (
-        SELECT * FROM liquidation WHERE liquidation.liquidation_id = asked.liquidation_id OFFSET 0
-    ) AS found ON true
-    LEFT JOIN LATERAL (
-        SELECT * FROM account
-        WHERE account.account_id = coalesce(asked.account_id, found.account_id) OFFSET 0
-    ) AS account ON true
-    LEFT JOIN LATERAL (
-        SELECT * FROM claim
-        WHERE claim.account_id = coalesce(asked.account_id, found.account_id)
-          AND claim.state = 'ACTIVE' AND claim.expire_time > moment.now LIMIT 1
-    ) AS active ON true
-    ORDER BY asked.n
-"""
-_KNOW_ACCOUNTS: Final = f"""
-    WITH {ASKED}
-    INSERT INTO account (account_id)
-    SELECT account_id FROM asked WHERE account_id IS NOT NULL ORDER BY account_id
-    ON CONFLICT DO NOTHING
-"""
-_LOCK_ACCOUNTS: Final = f"""
-    WITH {ASKED}
-    SELECT account.account_id FROM account WHERE account.account_id = ANY (ARRAY({ACCOUNTS}))
-    ORDER BY account.account_id FOR UPDATE
-"""
-
-
 def active_claim(claim_id: str, expire: datetime, now: datetime) -> ActiveClaim:
     """A claim that is active, with what is left of its lease at `now`."""
     return ActiveClaim(claim_id, lease_left_s(microseconds(expire), microseconds(now)))
@@ -108,7 +56,7 @@ def written(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def about(queries: Sequence[StateQuery], request_ids: Sequence[str] = ()) -> dict[str, Any]:
-    """The parameters of every statement that has `ASKED`."""
+    """The parameters of every statement that has `asked`."""
     return {
         "asked": written(
             [
@@ -127,12 +75,12 @@ def about(queries: Sequence[StateQuery], request_ids: Sequence[str] = ()) -> dic
 
 def lock_accounts(asked: Mapping[str, Any]) -> tuple[Statement, Statement]:
     """Makes known and locks the accounts that are asked about, or whose liquidations are."""
-    return (_KNOW_ACCOUNTS, asked), (_LOCK_ACCOUNTS, asked)
+    return (SQL["insert_accounts"], asked), (SQL["lock_accounts"], asked)
 
 
 def states(asked: Mapping[str, Any]) -> Statement:
     """What is known about each, in order, all at one moment."""
-    return _STATES, asked
+    return SQL["states"], asked
 
 
 def state_from(row: Sequence[Any], fresh: Liquidation | None = None) -> StoredState:

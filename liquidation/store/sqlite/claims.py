@@ -6,7 +6,6 @@ one in, whatever the rules were told of the slot before.
 
 import sqlite3
 from collections.abc import Callable
-from typing import Final
 
 from liquidation.rules.decision import Decision, facts_of
 from liquidation.rules.model import Claim, ClaimState, Liquidation, StoredState
@@ -18,9 +17,9 @@ from liquidation.store.base import (
     StateQuery,
 )
 from liquidation.store.records import LEASE_RAN_OUT, account_of, claim_record, granted
+from liquidation.store.sqlite import SQL
 from liquidation.store.sqlite.connections import StoreClock
 from liquidation.store.sqlite.rows import (
-    COLUMNS,
     Moment,
     claim_of,
     find,
@@ -31,56 +30,6 @@ from liquidation.store.sqlite.rows import (
     refresh,
 )
 from liquidation.store.sqlite.states import Found, StateRow, look_up
-
-# Without RETURNING, with which it takes half as long again.
-_INSERT: Final = """
-    INSERT INTO claim (claim_id, request_id, account_id, liquidation_id, revision, terms,
-                       positions, decision, state, lease_boot, lease_us, lease_end_us, begin_us,
-                       expire_us)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'ACTIVE', ?, ?, ?, ?, ?)
-    ON CONFLICT DO NOTHING
-"""
-_EXPIRE: Final = f"""
-    UPDATE claim SET state = 'EXPIRED', end_us = expire_us, end_reason = '{LEASE_RAN_OUT}'
-    WHERE fencing_token IN (
-        SELECT fencing_token FROM claim
-        WHERE state = 'ACTIVE' AND lease_end_us <= :lease_now
-          AND (:account_id IS NULL OR account_id = :account_id)
-        LIMIT :most
-    )
-    RETURNING {COLUMNS}
-"""
-_RENEW: Final = f"""
-    UPDATE claim SET lease_us = :lease_us, lease_end_us = :lease_now + :lease_us,
-                     expire_us = :wall + :lease_us
-    WHERE claim_id = :claim_id AND fencing_token = :token
-      AND state = 'ACTIVE' AND lease_end_us > :lease_now
-    RETURNING {COLUMNS}
-"""
-_END: Final = f"""
-    UPDATE claim SET state = :state, end_us = :wall, end_reason = :reason
-    WHERE claim_id = :claim_id AND (:token IS NULL OR fencing_token = :token)
-      AND state = 'ACTIVE' AND lease_end_us > :lease_now
-    RETURNING {COLUMNS}
-"""
-_SETTLE: Final = """
-    INSERT INTO settled (account_id, revision) VALUES (:account_id, :revision)
-    ON CONFLICT (account_id) DO UPDATE SET revision = max(revision, excluded.revision)
-"""
-_EVENT: Final = """
-    INSERT INTO claim_event (fencing_token, change, time_us, expire_us, reason, forced)
-    VALUES (?, ?, ?, ?, ?, ?)
-"""
-_REBASE: Final = """
-    UPDATE claim SET lease_boot = :boot,
-                     lease_end_us = :lease_now + min(expire_us - :wall, lease_us)
-    WHERE state = 'ACTIVE' AND lease_boot <> :boot
-"""
-_PURGE: Final = """
-    DELETE FROM claim WHERE fencing_token IN (
-        SELECT fencing_token FROM claim WHERE end_us < :before LIMIT :most
-    )
-"""
 
 
 def begin(
@@ -183,7 +132,7 @@ def _take_slot(
         begin_us,
         begin_us + lease_us,
     )
-    inserted = connection.execute(_INSERT, row)
+    inserted = connection.execute(SQL["insert_claim"], row)
     token = inserted.lastrowid
     if inserted.rowcount != 1 or token is None:
         return None
@@ -197,7 +146,7 @@ def renew(
 ) -> ChangeResult:
     """Extends an active claim's lease; see `Store.renew`."""
     parameters = now(clock) | {"claim_id": claim_id, "token": token, "lease_us": lease_us}
-    row = connection.execute(_RENEW, parameters).fetchone()
+    row = connection.execute(SQL["renew_claim"], parameters).fetchone()
     if row is None:
         return ChangeResult(find(connection, "claim_id", claim_id, clock), applied=False)
     claim = claim_of(row, clock)
@@ -220,13 +169,13 @@ def end(
         "state": state.name,
         "reason": reason,
     }
-    row = connection.execute(_END, parameters).fetchone()
+    row = connection.execute(SQL["end_claim"], parameters).fetchone()
     if row is None:
         return ChangeResult(find(connection, "claim_id", claim_id, clock), applied=False)
     claim = claim_of(row, clock)
     if state is ClaimState.COMPLETED:
         connection.execute(
-            _SETTLE, {"account_id": claim.account_id, "revision": claim.liquidation_revision}
+            SQL["settle"], {"account_id": claim.account_id, "revision": claim.liquidation_revision}
         )
     change = "complete" if state is ClaimState.COMPLETED else "cancel"
     _note(connection, claim, change, parameters["wall"], reason, forced=token is None)
@@ -246,7 +195,9 @@ def _expire(
     clock: StoreClock,
 ) -> tuple[Claim, ...]:
     parameters = moment | {"account_id": account_id, "most": most}
-    expired = tuple(claim_of(row, clock) for row in connection.execute(_EXPIRE, parameters))
+    expired = tuple(
+        claim_of(row, clock) for row in connection.execute(SQL["expire_claims"], parameters)
+    )
     for claim in expired:
         _note(connection, claim, "expire", claim.expire_us, LEASE_RAN_OUT)
     return expired
@@ -254,7 +205,7 @@ def _expire(
 
 def purge(connection: sqlite3.Connection, before_us: int, most: int) -> int:
     """Forgets claims that ended before `before_us`; see `Store.purge`."""
-    return connection.execute(_PURGE, {"before": before_us, "most": most}).rowcount
+    return connection.execute(SQL["purge_claims"], {"before": before_us, "most": most}).rowcount
 
 
 def rebase_leases(connection: sqlite3.Connection, clock: StoreClock) -> None:
@@ -263,7 +214,7 @@ def rebase_leases(connection: sqlite3.Connection, clock: StoreClock) -> None:
     Only the wall clock goes on over a restart. However it was set meanwhile, no lease runs on for
     longer than it was given.
     """
-    connection.execute(_REBASE, now(clock))
+    connection.execute(SQL["rebase_leases"], now(clock))
 
 
 def _note(
@@ -276,4 +227,4 @@ def _note(
     forced: bool = False,
 ) -> None:
     row = (claim.fencing_token, change, time_us, claim.expire_us, reason, forced)
-    connection.execute(_EVENT, row)
+    connection.execute(SQL["insert_event"], row)

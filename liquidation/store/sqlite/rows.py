@@ -5,7 +5,7 @@ Every function runs inside a transaction of the caller.
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
@@ -24,54 +24,10 @@ from liquidation.store.base import (
     PutResult,
 )
 from liquidation.store.records import claim_from, decision_from, liquidation_text
+from liquidation.store.sqlite import SQL
 from liquidation.store.sqlite.connections import StoreClock
 
 Row = tuple[Any, ...]
-
-
-_OPEN: Final = """
-    INSERT INTO liquidation (liquidation_id, account_id, revision, snapshot, opened_us)
-    VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT (liquidation_id) DO NOTHING
-"""
-_REFRESH: Final = """
-    UPDATE liquidation SET revision = ?, snapshot = ?
-    WHERE liquidation_id = ? AND account_id = ? AND closed_us IS NULL AND revision < ?
-"""
-_STORED: Final = """
-    SELECT account_id, snapshot, closed_us IS NOT NULL FROM liquidation
-    WHERE liquidation_id = ?
-"""
-_GET: Final = "SELECT snapshot FROM liquidation WHERE liquidation_id = ? AND closed_us IS NULL"
-_PAGE: Final = """
-    SELECT snapshot FROM liquidation
-    WHERE closed_us IS NULL AND liquidation_id > :after
-    ORDER BY liquidation_id LIMIT :size
-"""
-_PAGE_OF_ACCOUNT: Final = """
-    SELECT snapshot FROM liquidation
-    WHERE closed_us IS NULL AND account_id = :account_id AND liquidation_id > :after
-    ORDER BY liquidation_id LIMIT :size
-"""
-_CLOSE: Final = """
-    UPDATE liquidation SET closed_us = :now
-    WHERE liquidation_id = :liquidation_id AND closed_us IS NULL
-    RETURNING snapshot
-"""
-COLUMNS: Final = """
-    fencing_token, claim_id, request_id, account_id, terms, positions, revision, state, end_reason,
-    begin_us, expire_us, end_us, lease_end_us
-"""
-# What is left of the lease of a claim that is active, as it is after a start on this host.
-LEFT: Final = """
-    CASE WHEN state <> 'ACTIVE' THEN NULL
-         WHEN lease_boot = :boot THEN lease_end_us - :lease_now
-         ELSE min(expire_us - :wall, lease_us) END
-"""
-_LEASE: Final = """
-    SELECT claim_id, lease_end_us FROM claim
-    WHERE liquidation_id = :liquidation_id AND state = 'ACTIVE' AND lease_end_us > :lease_now
-"""
 
 
 # The parameters that every statement on claims has.
@@ -105,7 +61,7 @@ def put(
 
 def get_liquidation(connection: sqlite3.Connection, liquidation_id: int) -> Liquidation | None:
     """An open liquidation; see `Store.get`."""
-    row = connection.execute(_GET, (liquidation_id,)).fetchone()
+    row = connection.execute(SQL["get_liquidation"], (liquidation_id,)).fetchone()
     return None if row is None else liquidation_of(row[0])
 
 
@@ -114,7 +70,7 @@ def page_of_liquidations(
 ) -> Page:
     """Open liquidations by id; see `Store.page`."""
     rows = connection.execute(
-        _PAGE_OF_ACCOUNT if account_id else _PAGE,
+        SQL["liquidations_of_account"] if account_id else SQL["liquidations"],
         {"account_id": account_id, "after": after, "size": size + 1},
     )
     texts, more = _page_of(rows, size, lambda row: row)
@@ -130,7 +86,7 @@ def close_liquidation(
     if active is not None:
         raise ClaimActiveError(active)
     parameters = {"liquidation_id": liquidation_id, "now": clock.wall_us()}
-    row = connection.execute(_CLOSE, parameters).fetchone()
+    row = connection.execute(SQL["close_liquidation"], parameters).fetchone()
     return None if row is None else liquidation_of(row[0])
 
 
@@ -139,7 +95,9 @@ def _put(connection: sqlite3.Connection, index: int, sent: Liquidation, now_us: 
         return opened
     if (refreshed := refresh(connection, sent)) is not None:
         return refreshed
-    account_id, snapshot, closed = connection.execute(_STORED, (sent.liquidation_id,)).fetchone()
+    account_id, snapshot, closed = connection.execute(
+        SQL["stored_liquidation"], (sent.liquidation_id,)
+    ).fetchone()
     if account_id != sent.account_id:
         raise AccountMismatchError(index)
     return PutResult(liquidation_of(snapshot), applied=False, closed=bool(closed))
@@ -154,7 +112,7 @@ def open_new(connection: sqlite3.Connection, sent: Liquidation, now_us: int) -> 
         liquidation_text(sent),
         now_us,
     )
-    opened = connection.execute(_OPEN, row).rowcount == 1
+    opened = connection.execute(SQL["open_liquidation"], row).rowcount == 1
     return PutResult(sent, applied=True, opened=True) if opened else None
 
 
@@ -167,7 +125,7 @@ def refresh(connection: sqlite3.Connection, sent: Liquidation) -> PutResult | No
         sent.account_id,
         sent.revision,
     )
-    refreshed = connection.execute(_REFRESH, row).rowcount == 1
+    refreshed = connection.execute(SQL["refresh_liquidation"], row).rowcount == 1
     return PutResult(sent, applied=True) if refreshed else None
 
 
@@ -180,14 +138,16 @@ def _active_claim_on(
     connection: sqlite3.Connection, liquidation_id: int, clock: StoreClock
 ) -> ActiveClaim | None:
     moment = now(clock)
-    row = connection.execute(_LEASE, moment | {"liquidation_id": liquidation_id}).fetchone()
+    row = connection.execute(
+        SQL["active_claim"], moment | {"liquidation_id": liquidation_id}
+    ).fetchone()
     return None if row is None else ActiveClaim(row[0], lease_left_s(row[1], moment["lease_now"]))
 
 
 def known(connection: sqlite3.Connection, request_id: str, clock: StoreClock) -> BeginResult | None:
     """What a request_id got before; None where it is new."""
     row = connection.execute(
-        f"SELECT {COLUMNS}, decision FROM claim WHERE request_id = ?",
+        f"SELECT {SQL['claim_columns']}, decision FROM claim WHERE request_id = ?",
         (request_id,),
     ).fetchone()
     if row is None:
@@ -200,7 +160,7 @@ def known(connection: sqlite3.Connection, request_id: str, clock: StoreClock) ->
 def find(connection: sqlite3.Connection, key: str, value: str, clock: StoreClock) -> Claim | None:
     """The claim whose `key`, claim_id or request_id, is `value`."""
     row = connection.execute(
-        f"SELECT {COLUMNS} FROM claim WHERE {key} = ?",
+        f"SELECT {SQL['claim_columns']} FROM claim WHERE {key} = ?",
         (value,),
     ).fetchone()
     return None if row is None else claim_of(row, clock)
@@ -243,7 +203,7 @@ def page_of_claims(
         parameters["below"] = below
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     rows = connection.execute(
-        f"SELECT {COLUMNS} FROM claim {where} ORDER BY fencing_token DESC LIMIT :size",
+        f"SELECT {SQL['claim_columns']} FROM claim {where} ORDER BY fencing_token DESC LIMIT :size",
         parameters | {"size": size + 1},
     )
     kept, more = _page_of(rows, size, lambda row: row[4:6])
@@ -282,7 +242,7 @@ def _conditions(wanted: ClaimFilter, moment: Mapping[str, Any]) -> tuple[list[st
 
 
 def claim_of(row: Sequence[Any], clock: StoreClock) -> Claim:
-    """The claim in a row of `COLUMNS`, as it stands now: a lease that ran out is EXPIRED."""
+    """The claim in a row of `claim_columns` as it stands now: a lease that ran out is EXPIRED."""
     token, claim_id, request_id, account_id, terms, positions, *described = row[:9]
     begin_us, expire_us, end_us, lease_end_us = row[9:13]
     return claim_from(

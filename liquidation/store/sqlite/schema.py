@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from liquidation.store.base import SchemaError, StoreStats
 from liquidation.store.records import moment, statements_of
+from liquidation.store.sqlite import SQL
 from liquidation.store.sqlite.connections import StoreClock, reading
-from liquidation.store.sqlite.rows import LEFT, now
+from liquidation.store.sqlite.rows import now
 
 _STEPS: Final = tuple(
     statements_of("liquidation.store.sqlite", f"migrations/{number}.sql") for number in (1, 2)
@@ -62,16 +63,6 @@ def migrate(connection: sqlite3.Connection) -> None:
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-
-
-_STATS: Final = f"""
-    SELECT (SELECT count(*) FROM liquidation WHERE closed_us IS NULL),
-           (SELECT count(*) FROM liquidation WHERE closed_us IS NOT NULL),
-           count(*) FILTER (WHERE left_us > 0), count(*) FILTER (WHERE left_us <= 0),
-           count(*) FILTER (WHERE state = 'COMPLETED'), count(*) FILTER (WHERE state = 'CANCELLED'),
-           count(*) FILTER (WHERE state = 'EXPIRED'), min(end_us)
-    FROM (SELECT state, end_us, {LEFT} AS left_us FROM claim)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +128,7 @@ def look(path: Path, clock: StoreClock) -> FileStatus:
 
 def _stats(path: Path, clock: StoreClock) -> StoreStats:
     with reading(path) as connection:
-        row: tuple[Any, ...] = connection.execute(_STATS, now(clock)).fetchone()
+        row: tuple[Any, ...] = connection.execute(SQL["stats"], now(clock)).fetchone()
     *counts, oldest_us = row
     told = (*counts, None if oldest_us is None else moment(oldest_us))
     return StoreStats(*told)

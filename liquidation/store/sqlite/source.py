@@ -15,44 +15,15 @@ from urllib.parse import quote
 
 from liquidation.store.base import StoreError
 from liquidation.store.records import moment
+from liquidation.store.sqlite import SQL
 from liquidation.store.sqlite.connections import StoreClock
-from liquidation.store.sqlite.rows import LEFT, now
+from liquidation.store.sqlite.rows import now
 from liquidation.store.sqlite.schema import NEWEST
 
 Row = tuple[Any, ...]
 
 # How long another process's lock on the file is waited for, in seconds.
 _BUSY_S: Final = 1.0
-
-_ACCOUNTS: Final = """
-    SELECT account_id, max(revision) FROM (
-        SELECT account_id, NULL AS revision FROM liquidation
-        UNION ALL SELECT account_id, NULL FROM claim
-        UNION ALL SELECT account_id, revision FROM settled
-    )
-    GROUP BY account_id ORDER BY account_id
-"""
-_LIQUIDATIONS: Final = """
-    SELECT liquidation_id, account_id, revision, snapshot, opened_us, closed_us
-    FROM liquidation ORDER BY liquidation_id
-"""
-_CLAIMS: Final = f"""
-    SELECT fencing_token, claim_id, request_id, account_id, liquidation_id, revision, terms,
-           positions, decision, state, begin_us, expire_us, end_us, end_reason, {LEFT} AS left_us
-    FROM claim ORDER BY fencing_token
-"""
-_EVENTS: Final = """
-    SELECT event_id, fencing_token, change, time_us, expire_us, reason, forced
-    FROM claim_event ORDER BY event_id
-"""
-_LEASES: Final = f"""
-    SELECT sum(left_us > 0), sum(left_us <= 0) FROM (SELECT {LEFT} AS left_us FROM claim)
-"""
-# A token that was given once is known here, though its claim be purged.
-_HIGHEST: Final = """
-    SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'claim'), 0),
-               coalesce((SELECT max(fencing_token) FROM claim), 0))
-"""
 
 
 class SourceError(StoreError):
@@ -115,7 +86,7 @@ class Source:
 
     def next_token(self) -> int:
         """The lowest fencing token above every one that was ever given."""
-        (highest,) = self._connection.execute(_HIGHEST).fetchone()
+        (highest,) = self._connection.execute(SQL["highest_token"]).fetchone()
         return int(highest) + 1
 
     def next_event(self) -> int:
@@ -125,16 +96,16 @@ class Source:
 
     def leases(self) -> tuple[int, int]:
         """How many leases run, and how many ran out without being written down."""
-        running, over = self._connection.execute(_LEASES, self._moment).fetchone()
+        running, over = self._connection.execute(SQL["source_leases"], self._moment).fetchone()
         return running or 0, over or 0
 
     def accounts(self) -> Iterator[Row]:
         """Every account that something is stored of, and the revision that is settled on it."""
-        yield from self._connection.execute(_ACCOUNTS)
+        yield from self._connection.execute(SQL["source_accounts"])
 
     def liquidations(self) -> Iterator[Row]:
         """Those that are open, and those that are closed."""
-        for *stored, opened_us, closed_us in self._connection.execute(_LIQUIDATIONS):
+        for *stored, opened_us, closed_us in self._connection.execute(SQL["source_liquidations"]):
             yield (*stored, moment(opened_us), _moment_or_none(closed_us))
 
     def claims(self, server_now_us: int) -> Iterator[Row]:
@@ -144,7 +115,7 @@ class Source:
         which this was made. One that has run out has run out there too.
         """
         for *stored, begin_us, expire_us, end_us, reason, left_us in self._connection.execute(
-            _CLAIMS, self._moment
+            SQL["source_claims"], self._moment
         ):
             end = expire_us
             if left_us is not None:
@@ -154,7 +125,9 @@ class Source:
 
     def events(self) -> Iterator[Row]:
         """What happened to the claims."""
-        for *stored, time_us, expire_us, reason, forced in self._connection.execute(_EVENTS):
+        for *stored, time_us, expire_us, reason, forced in self._connection.execute(
+            SQL["source_events"]
+        ):
             yield (*stored, moment(time_us), moment(expire_us), self._text(reason), bool(forced))
 
     def _text(self, text: str) -> str:

@@ -8,21 +8,10 @@ from typing import Final, NamedTuple
 from liquidation.rules.leases import lease_left_s
 from liquidation.rules.model import ActiveClaim, Liquidation, StoredState
 from liquidation.store.base import BeginResult, StateQuery
+from liquidation.store.sqlite import SQL
 from liquidation.store.sqlite.connections import Header, StoreClock, is_settled
 from liquidation.store.sqlite.rows import known, liquidation_of
 
-_STATE: Final = """
-    SELECT found.snapshot, found.account_id, found.revision, found.closed_us IS NOT NULL,
-           EXISTS (SELECT 1 FROM liquidation AS own
-                   WHERE own.account_id = :liquidator_id AND own.closed_us IS NULL),
-           active.claim_id, active.lease_end_us, settled.revision,
-           EXISTS (SELECT 1 FROM claim WHERE request_id = :request_id)
-    FROM (SELECT 1)
-    LEFT JOIN liquidation AS found ON found.liquidation_id = :liquidation_id
-    LEFT JOIN claim AS active ON active.account_id = coalesce(:account_id, found.account_id)
-                             AND active.state = 'ACTIVE' AND active.lease_end_us > :lease_now
-    LEFT JOIN settled ON settled.account_id = coalesce(:account_id, found.account_id)
-"""
 # Positions of all liquidations that are kept in memory; some ten MiB.
 _MOST_POSITIONS: Final = 20_000
 # Liquidations whose newest revision is kept in memory; about one MiB.
@@ -63,7 +52,7 @@ def look_up(
         "request_id": request_id,
         "lease_now": lease_now,
     }
-    return StateRow._make(connection.execute(_STATE, parameters).fetchone())
+    return StateRow._make(connection.execute(SQL["state"], parameters).fetchone())
 
 
 def read_states(

@@ -31,7 +31,7 @@ from liquidation.store.base import (
     StoreUnavailableError,
 )
 from liquidation.store.records import is_news
-from liquidation.store.sqlite import claims, rows
+from liquidation.store.sqlite import SQL, claims, rows
 from liquidation.store.sqlite.connections import (
     FileLock,
     Reader,
@@ -47,7 +47,6 @@ from liquidation.store.sqlite.states import Found, StateCache, read_states
 
 # How long closing waits for writes under way, in seconds.
 _CLOSE_S: Final = 10.0
-_PROBE: Final = "SELECT count(*) FROM liquidation WHERE liquidation_id = 0"
 
 
 class SqliteStore:
@@ -212,7 +211,7 @@ class SqliteStore:
         self._writer.submit(lambda writing: claims.purge(writing, before, most), done)
 
     def probe(self, done: Done[None]) -> None:
-        self._watching.read(lambda reading: reading.execute(_PROBE).close(), done)
+        self._watching.read(lambda reading: reading.execute(SQL["probe"]).close(), done)
 
     def close(self) -> None:
         self._writer.close(_CLOSE_S)
