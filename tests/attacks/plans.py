@@ -6,8 +6,6 @@ from typing import Any, TypeVar
 
 from tests.attacks.torture.engines import ENGINES
 
-__all__ = ["plan_of_arguments"]
-
 P = TypeVar("P")
 
 

@@ -12,8 +12,6 @@ from tests import samples
 from tests.service.test_claims import begin_request, token_of
 from tests.sidecars import Running, health
 
-__all__ = ["NOT_SERVING", "PASSWORD", "SERVING", "begin", "calls", "known", "problems", "until"]
-
 SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 PASSWORD: Final = "a-word-that-nobody-may-see"

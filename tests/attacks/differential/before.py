@@ -6,8 +6,6 @@ import tarfile
 from pathlib import Path
 from typing import Final
 
-__all__ = ["COMMIT", "before_release"]
-
 COMMIT: Final = "978e661"
 
 

@@ -10,19 +10,6 @@ from google.protobuf.message_factory import GetMessageClass
 
 from liquidation.v1 import claim_service_pb2, liquidation_service_pb2, rules_service_pb2
 
-__all__ = [
-    "FAR",
-    "METHODS",
-    "Call",
-    "Fill",
-    "Json",
-    "Lane",
-    "Method",
-    "Settings",
-    "Stage",
-    "path_of",
-]
-
 Json = dict[str, Any]
 # Above a fencing token by so much is no other one.
 FAR: Final = 10**12

@@ -20,8 +20,6 @@ from liquidation.v1 import errors_pb2
 from tests.attacks.differential.calls import FAR, METHODS, Json
 from tests.attacks.differential.sending import Answer
 
-__all__ = ["Canonical", "plain"]
-
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 _DETAILS: Final = {
     kind.DESCRIPTOR.full_name: kind

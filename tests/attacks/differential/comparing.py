@@ -10,8 +10,6 @@ import orjson
 
 from tests.attacks.differential.calls import Json
 
-__all__ = ["INTENDED", "Difference", "Intended", "differences", "leaves", "mutated"]
-
 # Seconds by which two times may differ that the run itself makes.
 _NEAR_S: Final = 120.0
 

@@ -9,8 +9,6 @@ from tests.attacks.differential.calls import Json, Stage
 from tests.attacks.differential.canonical import Canonical
 from tests.attacks.differential.sending import Answer, trace_id
 
-__all__ = ["outcome_of"]
-
 # Lines that are numbered; all others tell about the process.
 _NUMBERED: Final = frozenset({"decision", "claim", "liquidation"})
 # What is another one on each side and says nothing of what was asked.

@@ -11,8 +11,6 @@ from tests.attacks.differential.calls import Call, Json, Lane, Settings, Stage
 from tests.attacks.differential.run import Report, StoreFor, compared, outcome
 from tests.attacks.differential.sidecar import Release
 
-__all__ = ["read", "record", "replay"]
-
 
 async def record(
     stages: Iterable[Stage], release: Release, store: StoreFor, directory: Path

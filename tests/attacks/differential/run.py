@@ -17,8 +17,6 @@ from tests.attacks.differential.judging import outcome_of
 from tests.attacks.differential.sending import send
 from tests.attacks.differential.sidecar import Release, started
 
-__all__ = ["Found", "Report", "StoreFor", "compare", "compared", "outcome"]
-
 # The value of `--store` for a server with its files in a directory.
 StoreFor = Callable[[Path], str]
 # Of a text or an answer that is shown.

@@ -13,8 +13,6 @@ from liquidation.v1 import claim_service_pb2
 from tests.attacks.differential.calls import METHODS, Call, Fill, Lane, Stage
 from tests.attacks.differential.sidecar import Sidecar
 
-__all__ = ["Answer", "send", "trace_id"]
-
 # Lanes at once, and calls at once on one connection.
 _LANES: Final = 12
 _CALLS: Final = 48

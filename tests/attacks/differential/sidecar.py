@@ -14,8 +14,6 @@ from typing import Final
 
 from tests.attacks.differential.calls import Json, Settings
 
-__all__ = ["Release", "Sidecar", "started"]
-
 # After so long a server that does not start or stop is not slow but stuck.
 _PATIENCE_S: Final = 120
 _FILES: Final = {"--rules": "rules.toml", "--candidate-rules": "candidate.toml"}

@@ -16,8 +16,6 @@ from psycopg import sql
 
 from tests.attacks.differential.run import StoreFor
 
-__all__ = ["store_of"]
-
 _USER: Final = "differential"
 # PostgreSQL refuses to be root; one of these accounts is everywhere.
 _ACCOUNTS: Final = ("postgres", "nobody")

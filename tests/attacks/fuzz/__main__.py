@@ -9,8 +9,6 @@ from pathlib import Path
 from tests.attacks.fuzz.run import HEAD, keep, run
 from tests.attacks.fuzz.target import TARGETS, target_of
 
-__all__ = ["main"]
-
 _FOUND = Path("build") / "fuzz"
 
 

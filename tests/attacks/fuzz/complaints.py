@@ -4,8 +4,6 @@ from pathlib import Path
 
 from liquidation.config.live import ConfigurationError
 
-__all__ = ["said_of"]
-
 
 def said_of(path: Path, error: ConfigurationError) -> str:
     """The words behind the name of the file, which has to come first."""

@@ -12,8 +12,6 @@ from typing import Final
 from liquidation.rules import numbers
 from tests.attacks.fuzz.target import Look, Target
 
-__all__ = ["TARGET"]
-
 _ALLOWED: Final = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 _PLAIN: Final = re.compile(r"0|-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?")
 # Half a unit in the 50th digit of a power is at most this part of it; its fifth power is off by

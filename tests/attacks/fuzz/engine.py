@@ -12,8 +12,6 @@ from shlex import quote
 from tests.attacks.fuzz.seam import fuzz, instrumented
 from tests.attacks.fuzz.target import target_of
 
-__all__ = ["main"]
-
 
 def main(arguments: Sequence[str]) -> None:
     """Fuzzes as told."""

@@ -27,8 +27,6 @@ from tests.clocks import Clock
 from tests.in_process import answer, path_of
 from tests.sidecars import Refused
 
-__all__ = ["Answered", "InProcess"]
-
 _MAX_CALL_S: Final = 30.0
 _PROCESS: Final = "f0220000f0220000"
 # Most referred to first, so that no row is left without the one it refers to.

@@ -16,8 +16,6 @@ from liquidation.rules.model import Refusal
 from tests.attacks.fuzz.complaints import said_of
 from tests.attacks.fuzz.target import Look, Target
 
-__all__ = ["TARGET"]
-
 _NOW: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
 _RING, _KEY = new_key(
     KeyRing(), "risk-backend", [Permission.CHECK], None, _NOW, bytes(range(ENTROPY_BYTES))

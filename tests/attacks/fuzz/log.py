@@ -21,8 +21,6 @@ from tests.attacks.fuzz.seeds import seeds as calls
 from tests.attacks.fuzz.steps import input_of, pieces
 from tests.attacks.fuzz.target import Look, Target
 
-__all__ = ["TARGET"]
-
 _GZIP: Final = b"\x1f\x8b"
 _CANDIDATE: Final = read_policy('version = "2"\n[tiers.low]\nmin_claim_notional = 40000\n')
 _NOTES: Final = (

@@ -9,8 +9,6 @@ from google.protobuf.message import DecodeError, Message
 from tests.attacks.fuzz.seam import mutate_bytes
 from tests.attacks.fuzz.steps import METHODS, Input, Step, framed, input_of, pieces, request_type
 
-__all__ = ["mutated"]
-
 _TEXTS: Final = (
     "", "0", "-0", "1", "-1", "1.000", "0.3334", "0.000000000000000001", "9" * 18 + "." + "9" * 18,
     "1e5", "NaN", "half", "101", "account-low", "liquidator-1", "PERP_BTC_USDC", "PERP_SOL_USDC",

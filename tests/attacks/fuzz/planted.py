@@ -8,8 +8,6 @@ from typing import Final
 from tests.attacks.fuzz.seam import observed
 from tests.attacks.fuzz.target import Look, Target
 
-__all__ = ["TARGET"]
-
 
 @contextmanager
 def _opened(_: Path) -> Iterator[Look]:

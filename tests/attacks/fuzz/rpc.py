@@ -27,8 +27,6 @@ from tests.attacks.fuzz.target import Look, Target
 from tests.service.test_refusal_size import size_of
 from tests.sidecars import Details, details_of
 
-__all__ = ["CONFIGURATIONS", "TARGET"]
-
 _MAX_TRAILERS: Final = 4096
 # Codes for what is our own or the machine's doing; no caller's bytes may bring one about.
 _NOT_A_CALLERS: Final = frozenset({-1000, -1003, -1011})

@@ -25,8 +25,6 @@ from tests.attacks.fuzz.complaints import said_of
 from tests.attacks.fuzz.target import Look, Target
 from tests.unit.deciding import request_of
 
-__all__ = ["TARGET"]
-
 _EXAMPLE: Final = Path(__file__).parents[3] / "examples" / "rules.toml"
 _NOW: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
 # What is said of a file as a whole, or the name of the key that is wrong.

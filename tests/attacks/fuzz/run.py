@@ -14,8 +14,6 @@ from typing import Final, NamedTuple
 
 from tests.attacks.fuzz.target import target_of
 
-__all__ = ["CORPUS", "FOUND", "HEAD", "ROOT", "Figures", "engine", "keep", "kept", "run"]
-
 ROOT: Final = Path(__file__).parents[3]
 CORPUS: Final = Path(__file__).parent / "corpus"
 # Inputs that once came to something wrong, by the name of what it was.

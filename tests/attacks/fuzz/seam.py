@@ -8,8 +8,6 @@ from typing import Any, TypeVar, cast
 
 from tests.attacks.fuzz.target import Look, Mutate
 
-__all__ = ["fuzz", "installed", "instrumented", "mutate_bytes", "observed"]
-
 _T = TypeVar("_T")
 
 

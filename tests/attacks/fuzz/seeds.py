@@ -11,8 +11,6 @@ from tests import samples
 from tests.attacks.fuzz.steps import METHODS, OURS, Input, Step, framed, request_type
 from tests.unit.deciding import add_unknown_field
 
-__all__ = ["seeds"]
-
 _CASES: Final = Path(__file__).parents[2] / "cases"
 _METHODS: Final = {method.name: method for method in METHODS}
 _TOKEN: Final = {"claim_id": OURS.decode(), "fencing_token": 1}

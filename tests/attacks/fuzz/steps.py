@@ -14,8 +14,6 @@ from google.protobuf.message import Message
 
 from liquidation.v1 import claim_service_pb2, liquidation_service_pb2, rules_service_pb2
 
-__all__ = ["METHODS", "OURS", "Input", "Step", "framed", "input_of", "pieces", "request_type"]
-
 METHODS: Final[tuple[MethodDescriptor, ...]] = tuple(
     method
     for file in (rules_service_pb2, liquidation_service_pb2, claim_service_pb2)

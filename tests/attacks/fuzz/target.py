@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
-__all__ = ["TARGETS", "Look", "Mutate", "Target", "target_of"]
-
 # Raises where something is wrong with what comes of these bytes.
 Look = Callable[[bytes], None]
 # Other bytes of at most so many, made of those given; the last number seeds what is drawn.

@@ -6,8 +6,6 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Attack", "Effort", "Got"]
-
 # What the server said to the attacker, and how often.
 Got = Counter[str]
 

@@ -9,8 +9,6 @@ from typing import Final
 from tests.attacks.hostile import connections, floods, identities, requests, streams
 from tests.attacks.hostile.attack import Attack
 
-__all__ = ["ATTACKS"]
-
 _LEFT = "left open"
 _TAKEN_BACK = "RST_STREAM (REFUSED_STREAM|ENHANCE_YOUR_CALM)"
 _TOO_LONG = "RESOURCE_EXHAUSTED: .*larger than max.*"

@@ -10,8 +10,6 @@ from liquidation.v1 import rules_service_pb2
 from tests import samples
 from tests.attacks.hostile.calls import CHECK
 
-__all__ = ["Bystander"]
-
 _REQUEST = samples.check(samples.low_request()).SerializeToString()
 _PATIENCE_S = 30
 

@@ -6,8 +6,6 @@ from liquidation.v1 import rules_service_pb2
 from tests import samples
 from tests.attacks.hostile.wire import message
 
-__all__ = ["BATCH", "BEGIN_CLAIM", "CHECK", "CLAIM", "ITEM", "LARGE_ANSWER", "STREAM"]
-
 _RULES: Final = "/liquidation.v1.LiquidationRulesService"
 CHECK: Final = f"{_RULES}/CheckClaim"
 BATCH: Final = f"{_RULES}/BatchCheckClaims"

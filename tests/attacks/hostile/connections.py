@@ -9,8 +9,6 @@ from tests.attacks.hostile.attack import Effort, Got
 from tests.attacks.hostile.calls import CHECK
 from tests.attacks.hostile.wire import BEGIN, PREFACE, Wire, call_headers, encoded
 
-__all__ = ["half_open_connections", "idle_connections", "silent_connections", "slow_headers"]
-
 
 async def idle_connections(address: str, effort: Effort) -> Got:
     """Connections that are complete, and say nothing more."""

@@ -19,17 +19,6 @@ from tests.attacks.hostile.attack import Effort, Got
 from tests.attacks.hostile.calls import CHECK, CLAIM
 from tests.attacks.hostile.wire import Wire, call_headers, encoded, request
 
-__all__ = [
-    "continuation_flood",
-    "empty_continuations",
-    "empty_data",
-    "header_bomb",
-    "ping_flood",
-    "rapid_reset",
-    "settings_flood",
-    "settings_unread",
-]
-
 _AT_ONCE = 100
 _CONNECTIONS = 8
 _CANCEL = 8

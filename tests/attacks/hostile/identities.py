@@ -9,8 +9,6 @@ from tests.attacks.hostile.attack import Effort, Got
 from tests.attacks.hostile.calls import BATCH, BEGIN_CLAIM, CHECK, CLAIM
 from tests.attacks.hostile.wire import Wire, call_headers, message, request
 
-__all__ = ["distinct_ids", "distinct_requests", "distinct_traces"]
-
 _A_BATCH = 1000
 # Calls under way at once.
 _AT_ONCE = 32

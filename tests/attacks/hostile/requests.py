@@ -10,21 +10,6 @@ from tests.attacks.hostile.attack import Effort, Got
 from tests.attacks.hostile.calls import BATCH, CHECK, CLAIM, LARGE_ANSWER
 from tests.attacks.hostile.wire import Headers, Wire, call_headers, message, request
 
-__all__ = [
-    "announced_messages",
-    "compressed_bombs",
-    "deep_nesting",
-    "explained_batches",
-    "huge_headers",
-    "huge_messages",
-    "large_requests",
-    "many_headers",
-    "oversize_batches",
-    "unknown_fields",
-    "unknown_methods",
-    "wrong_headers",
-]
-
 MIB = 1 << 20
 _CONNECTIONS = 2
 # Field 77, which no message of the API has: a group in a group in a group.

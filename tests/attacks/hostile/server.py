@@ -6,8 +6,6 @@ from pathlib import Path
 
 from tests.processes import Process, serving
 
-__all__ = ["descriptors", "peak_mib", "resident_mib", "serving_under_attack"]
-
 # Rates are counted, and nobody who is well-behaved comes near theirs.
 _RULES = 'version = "attacked"\n[limits]\nliquidator_requests_per_second = 1_000_000\n'
 # What makes the kernel count the greatest size anew (proc(5), /proc/PID/clear_refs).

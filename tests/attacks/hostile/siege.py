@@ -17,8 +17,6 @@ from tests.attacks.hostile.server import descriptors, forget_peak, peak_mib, res
 from tests.processes import ROOT, Process
 from tests.sidecars import dial
 
-__all__ = ["Plan", "Seen", "besiege"]
-
 # What an attack takes of the machine, whatever comes of it: a thread that reads what the attacker
 # sends, and the attacker, with what nobody else wants.
 _COMPUTING = ((), ("nice", "-n", "19"))

@@ -6,14 +6,6 @@ from tests.attacks.hostile.attack import Effort, Got
 from tests.attacks.hostile.calls import BATCH, CHECK, CLAIM, ITEM, LARGE_ANSWER, STREAM
 from tests.attacks.hostile.wire import BEGIN, CLOSED_WINDOW, Wire, call_headers, request
 
-__all__ = [
-    "endless_stream",
-    "silent_streams",
-    "unread_answers",
-    "unread_large_answers",
-    "unread_streams",
-]
-
 # Items that are sent at once, and that are sent on a stream that is not read: some MiB.
 _AT_ONCE = 32
 _UNREAD = 256 * _AT_ONCE

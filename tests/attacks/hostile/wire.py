@@ -22,18 +22,6 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-__all__ = [
-    "BEGIN",
-    "CLOSED_WINDOW",
-    "PREFACE",
-    "Headers",
-    "Wire",
-    "call_headers",
-    "encoded",
-    "message",
-    "request",
-]
-
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 BEGIN: Final = PREFACE + SettingsFrame(0).serialize()
 # No answer's data may come; what is no data is bound by no window.

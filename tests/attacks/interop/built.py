@@ -17,8 +17,6 @@ from typing import Final
 from tests.attacks.interop.questions import NEW_FIELD
 from tests.processes import ROOT
 
-__all__ = ["cpp_programs", "newer_protos", "newer_schema", "node_directory"]
-
 _BUILT: Final = ROOT / "build" / "interop"
 _HERE: Final = Path(__file__).parent
 _PROTO: Final = ROOT / "proto"

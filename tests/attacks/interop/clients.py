@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
 
 from tests.attacks.interop.questions import Json, Question
-
-__all__ = ["GRPCURL", "Answer", "Buf", "Client", "Grpcurl", "Place", "Program"]
 
 GRPCURL: Final = Path(sys.executable).parent / "grpcurl"
 BUF: Final = Path(sys.executable).parent / "buf"
@@ -83,8 +82,8 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Grpcurl:
-    """grpcurl, by reflection or with a descriptor set."""
+class _CommandLine(ABC):
+    """A client that asks one question a run, by reflection or with a descriptor set."""
 
     schema: Path | None = None
 
@@ -94,59 +93,52 @@ class Grpcurl:
         return [self._one(place, each, keys.get(each.key, "")) for each in questions]
 
     def _one(self, place: Place, question: Question, key: str) -> Answer:
+        header = ["-H", f"authorization: Bearer {key}"] if key else []
+        command = self._command(place, question.method, header)
+        done = _run(command, "\n".join(map(json.dumps, question.requests)))
+        status, code = self._ended(json.loads(done.stderr)) if done.returncode else ({}, 0)
+        assert done.returncode == code, done.stderr
+        return Answer(_status(status), _answers(question, _documents(done.stdout)))
+
+    @abstractmethod
+    def _command(self, place: Place, method: str, header: list[str]) -> list[str | Path]: ...
+
+    @abstractmethod
+    def _ended(self, told: Json) -> tuple[Json, int]:
+        """The status that standard error tells, and the exit code that goes with it."""
+
+
+class Grpcurl(_CommandLine):
+    """grpcurl."""
+
+    def _command(self, place: Place, method: str, header: list[str]) -> list[str | Path]:
         where = ["-unix=true"] if place.socket else []
         where += _flags("-cacert", "-cert", "-key", values=place.tls) or ["-plaintext"]
         schema = ["-protoset", str(self.schema)] if self.schema else []
-        header = ["-H", f"authorization: Bearer {key}"] if key else []
         target = place.socket or place.target
-        done = _run(
-            [
-                GRPCURL,
-                *where,
-                *schema,
-                *header,
-                "-format-error",
-                "-d",
-                "@",
-                target,
-                question.method,
-            ],
-            "\n".join(map(json.dumps, question.requests)),
-        )
-        status = json.loads(done.stderr) if done.returncode else {}
-        # It ends with 64 and the code of gRPC.
-        assert done.returncode == (64 + status["code"] if status else 0), done.stderr
-        return Answer(_status(status), _answers(question, _documents(done.stdout)))
+        return [GRPCURL, *where, *schema, *header, "-format-error", "-d", "@", target, method]
+
+    def _ended(self, told: Json) -> tuple[Json, int]:
+        return told, 64 + told["code"]
 
 
-@dataclass(frozen=True)
-class Buf:
-    """`buf curl`, by reflection or with a descriptor set."""
+class Buf(_CommandLine):
+    """`buf curl`."""
 
-    schema: Path | None = None
-
-    def ask(
-        self, place: Place, questions: Sequence[Question], keys: Mapping[str, str]
-    ) -> list[Answer]:
-        return [self._one(place, each, keys.get(each.key, "")) for each in questions]
-
-    def _one(self, place: Place, question: Question, key: str) -> Answer:
+    def _command(self, place: Place, method: str, header: list[str]) -> list[str | Path]:
         where = ["--unix-socket", place.socket] if place.socket else []
         where += _flags("--cacert", "--cert", "--key", values=place.tls) or [
             "--http2-prior-knowledge"
         ]
         schema = ["--schema", str(self.schema)] if self.schema else []
-        header = ["-H", f"authorization: Bearer {key}"] if key else []
         host = "localhost" if place.socket else place.target
-        url = f"http{'s' * bool(place.tls)}://{host}/{question.method}"
-        done = _run(
-            [BUF, "curl", "--protocol", "grpc", *where, *schema, *header, "-d", "@-", url],
-            "\n".join(map(json.dumps, question.requests)),
-        )
-        status = _status_of_buf(json.loads(done.stderr)) if done.returncode else {}
-        # It ends with 8 times the code of gRPC, as far as an exit code goes.
-        assert done.returncode == 8 * status.get("code", 0) % 256, done.stderr
-        return Answer(_status(status), _answers(question, _documents(done.stdout)))
+        url = f"http{'s' * bool(place.tls)}://{host}/{method}"
+        return [BUF, "curl", "--protocol", "grpc", *where, *schema, *header, "-d", "@-", url]
+
+    def _ended(self, told: Json) -> tuple[Json, int]:
+        status = _status_of_buf(told)
+        # As far as an exit code goes.
+        return status, 8 * status["code"] % 256
 
 
 def _flags(*names: str, values: tuple[Path, ...]) -> list[str]:

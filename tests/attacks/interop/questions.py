@@ -12,8 +12,6 @@ import grpc
 from tests import samples
 from tests.service.test_cases import CASES
 
-__all__ = ["FEW", "NEW_FIELD", "Json", "Question", "held_up", "questions"]
-
 Json = dict[str, Any]
 
 # The field of ClaimTerms that clients know and the server does not; the case files know it too.

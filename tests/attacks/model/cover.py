@@ -11,8 +11,6 @@ from tests.attacks.model.protocol import Protocol
 from tests.attacks.model.state import Action, State
 from tests.attacks.model.world import Bounds, Step, canonical, steps
 
-__all__ = ["walks"]
-
 
 class _Edge(NamedTuple):
     """A transition that changes something, whatever the names are."""

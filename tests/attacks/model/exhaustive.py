@@ -15,8 +15,6 @@ from tests.attacks.model.protocol import Protocol
 from tests.attacks.model.state import State
 from tests.attacks.model.world import Bounds, Step, canonical, steps
 
-__all__ = ["Broken", "Seen", "explore"]
-
 # All in one would take hours: each has what the others leave out.
 LONG: Final = (
     Bounds(accounts=(0, 1), requests=3),

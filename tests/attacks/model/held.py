@@ -22,8 +22,6 @@ from tests.store.builders import snapshot, terms
 from tests.store.conftest import OpenStore
 from tests.store.stores import AwaitedStore
 
-__all__ = ["Disagreement", "HeldStore", "World", "held"]
-
 TICK_S: Final = 10
 _LEASE_US: Final = model.LEASE * TICK_S * 1_000_000
 _HOUR_S: Final = 3600

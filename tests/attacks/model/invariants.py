@@ -29,8 +29,6 @@ from tests.attacks.model.state import (
 )
 from tests.attacks.model.world import Step
 
-__all__ = ["PROMISES", "broken_by", "broken_in"]
-
 _ENDED_BY: Final = {"complete": Phase.COMPLETED, "cancel": Phase.CANCELLED}
 
 

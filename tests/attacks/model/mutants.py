@@ -19,8 +19,6 @@ from tests.attacks.model.state import (
 )
 from tests.attacks.model.world import Bounds
 
-__all__ = ["MUTANTS", "Mutant"]
-
 # The caller whose own clock is behind that of the store.
 _LATE: Final = 0
 

@@ -27,8 +27,6 @@ from tests.attacks.model.state import (
     Wait,
 )
 
-__all__ = ["Protocol"]
-
 _ENDS: Final = {"complete": Phase.COMPLETED, "cancel": Phase.CANCELLED}
 
 

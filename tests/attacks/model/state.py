@@ -6,30 +6,6 @@ All times are ticks of the store's clock that are left.
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-__all__ = [
-    "DUPLICATED",
-    "IN_PROCESS",
-    "LEASE",
-    "NOT_FOUND",
-    "OK",
-    "REFUSED",
-    "Action",
-    "Answer",
-    "Begin",
-    "Change",
-    "Claim",
-    "Close",
-    "Event",
-    "Forget",
-    "Liquidation",
-    "Phase",
-    "Put",
-    "State",
-    "Told",
-    "Wait",
-    "initial",
-]
-
 # The codes of the contract that a model without numbers and ids can give; 0 is granted, or done.
 OK: Final = 0
 NOT_FOUND: Final = -1006

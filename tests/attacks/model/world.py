@@ -30,8 +30,6 @@ from tests.attacks.model.state import (
     initial,
 )
 
-__all__ = ["Bounds", "Step", "canonical", "steps"]
-
 # No claim has it.
 _WRONG_TOKEN = 0
 

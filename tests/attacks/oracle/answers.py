@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Answer", "InForce", "Numbers", "Result", "State"]
-
 Json = Mapping[str, Any]
 Numbers = Mapping[str, str]
 # Rule, outcome, code, words.

@@ -15,8 +15,6 @@ from tests.attacks.oracle.sidecar import Result, Sidecar
 from tests.attacks.oracle.tally import Tally
 from tests.attacks.oracle.worlds import World
 
-__all__ = ["Asking", "DisagreementError"]
-
 _Way = Callable[[Sequence[Case]], Coroutine[Any, Any, list[Result]]]
 
 _CHUNK = 250

@@ -16,8 +16,6 @@ from tests.attacks.oracle.snapshots import SPREAD, drawn_snapshot
 from tests.attacks.oracle.twists import TWISTS, Scene
 from tests.attacks.oracle.worlds import Subject, World
 
-__all__ = ["Case", "drawn_case"]
-
 Json = dict[str, Any]
 
 

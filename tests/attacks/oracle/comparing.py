@@ -10,8 +10,6 @@ from liquidation.v1 import liquidation_pb2, rules_service_pb2
 from tests.attacks.oracle.answers import Answer, Result
 from tests.sidecars import Details, details_of
 
-__all__ = ["differences", "differences_of_line"]
-
 Json = dict[str, Any]
 
 _NUMBERS = ("total_notional", "least_req_ratio", "margin_ratio", "maintenance_margin_ratio")

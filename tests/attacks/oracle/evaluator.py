@@ -15,8 +15,6 @@ from tests.attacks.oracle.margins import initial_margin, margin_ratios, notional
 from tests.attacks.oracle.numbers import four_digits_up, number, shown
 from tests.attacks.oracle.question import Question
 
-__all__ = ["RULES", "begun", "evaluate"]
-
 Json = Mapping[str, Any]
 RULES = (
     "known_fields",

@@ -6,8 +6,6 @@ from typing import Any
 
 from tests.attacks.oracle.numbers import is_decimal, is_positive, is_zero
 
-__all__ = ["is_well_formed"]
-
 Json = Mapping[str, Any]
 
 

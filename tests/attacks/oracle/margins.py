@@ -6,8 +6,6 @@ from typing import Any
 
 from tests.attacks.oracle.numbers import nearest_four_fifths_power, number
 
-__all__ = ["initial_margin", "maintenance_margin", "margin_ratios", "notional"]
-
 Json = Mapping[str, Any]
 
 

@@ -5,16 +5,6 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 from functools import lru_cache
 
-__all__ = [
-    "four_digits_up",
-    "is_decimal",
-    "is_positive",
-    "is_zero",
-    "nearest_four_fifths_power",
-    "number",
-    "shown",
-]
-
 
 def is_decimal(text: str) -> bool:
     """Whether `text` is a number of the form that the contract allows."""

@@ -10,8 +10,6 @@ from tests.attacks.oracle.form import is_well_formed
 from tests.attacks.oracle.margins import notional
 from tests.attacks.oracle.numbers import number
 
-__all__ = ["Question"]
-
 Json = Mapping[str, Any]
 
 

@@ -20,8 +20,6 @@ from tests.attacks.oracle.worlds import drawn_world, rules_in_force, rules_text
 from tests.processes import serving
 from tests.unit.seeded import seeded
 
-__all__ = ["Plan", "run"]
-
 
 @dataclass(frozen=True)
 class Plan:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -19,8 +19,6 @@ from tests.attacks.oracle.worlds import Subject, World
 from tests.processes import Process
 from tests.sidecars import Refused, Running, dial
 from tests.unit.deciding import add_unknown_field
-
-__all__ = ["LOG", "RULES_FILE", "Result", "Sidecar", "connected"]
 
 Json = dict[str, Any]
 Result = rules_service_pb2.CheckClaimResult
@@ -40,6 +38,41 @@ def _message_of(case: Case) -> rules_service_pb2.CheckClaimRequest:
     if case.unknown_field_in is not None:
         add_unknown_field(message, case.unknown_field_in)
     return message
+
+
+def plain_begin(
+    account_id: str, liquidation_id: int, revision: int, request_id: str, liquidator_id: str
+) -> claim_service_pb2.BeginClaimRequest:
+    """A claim on a snapshot of its own, which no rule refuses for its numbers."""
+    return claim_service_pb2.BeginClaimRequest(
+        request_id=request_id,
+        terms={
+            "liquidation_id": liquidation_id,
+            "liquidator_id": liquidator_id,
+            "ratio_qty_request": "1",
+        },
+        liquidation={
+            "liquidation_id": liquidation_id,
+            "account_id": account_id,
+            "tier": "TIER_LOW",
+            "positions": [{"symbol": "PERP_BTC_USDC", "position_qty": "1", "mark_price": "1"}],
+            "margin_ratio": "0",
+            "maintenance_margin_ratio": "1",
+            "revision": revision,
+        },
+        lease_ttl={"seconds": _LEASE_S},
+    )
+
+
+def begin_of(check: Any, request_id: str) -> claim_service_pb2.BeginClaimRequest:
+    """A BeginClaim that asks what a CheckClaim asks."""
+    begin = claim_service_pb2.BeginClaimRequest(
+        request_id=request_id, lease_ttl={"seconds": _LEASE_S}
+    )
+    for name in ("terms", "liquidation", "liquidator"):
+        if check.HasField(name):
+            getattr(begin, name).CopyFrom(getattr(check, name))
+    return begin
 
 
 @asynccontextmanager
@@ -97,24 +130,8 @@ class Sidecar:
             await self.server.call("LiquidationService.CloseLiquidation", close)
 
     async def _begin_plain(self, subject: Subject, revision: int) -> Any:
-        """A claim on the account that no rules refuse, on a snapshot of its own."""
-        request = claim_service_pb2.BeginClaimRequest(
-            request_id=self._request_id(),
-            terms={
-                "liquidation_id": subject.claimed_id,
-                "liquidator_id": "other-claimant",
-                "ratio_qty_request": "1",
-            },
-            liquidation={
-                "liquidation_id": subject.claimed_id,
-                "account_id": subject.account_id,
-                "tier": "TIER_LOW",
-                "positions": [{"symbol": "PERP_BTC_USDC", "position_qty": "1", "mark_price": "1"}],
-                "margin_ratio": "0",
-                "maintenance_margin_ratio": "1",
-                "revision": revision,
-            },
-            lease_ttl={"seconds": _LEASE_S},
+        request = plain_begin(
+            subject.account_id, subject.claimed_id, revision, self._request_id(), "other-claimant"
         )
         return (await self.server.call("ClaimService.BeginClaim", request)).claim
 
@@ -153,11 +170,7 @@ class Sidecar:
 
     async def begin(self, case: Case) -> Result:
         """What BeginClaim answers to a request for a check, as a check would."""
-        check = _message_of(case)
-        moved = claim_service_pb2.BeginClaimRequest(request_id=self._request_id())
-        for name in ("terms", "liquidation", "liquidator"):
-            if check.HasField(name):
-                getattr(moved, name).CopyFrom(getattr(check, name))
+        moved = begin_of(_message_of(case), self._request_id())
         try:
             response = await self.server.call("ClaimService.BeginClaim", moved)
         except Refused as refused:
@@ -182,13 +195,6 @@ class Sidecar:
             }
         os.truncate(log, 0)
         return found
-
-
-def _decisions(data: bytes) -> Iterator[Json]:
-    """The whole lines of checks and of claims."""
-    for line in map(json.loads, data[: data.rfind(b"\n") + 1].splitlines()):
-        if line["event"] in {"decision", "claim"}:
-            yield line
 
 
 def _status(refused: Refused) -> status_pb2.Status:

@@ -8,8 +8,6 @@ from tests.attacks.oracle.answers import InForce
 from tests.attacks.oracle.drawing import ONE, beside, signed, units_of, written
 from tests.attacks.oracle.margins import maintenance_margin
 
-__all__ = ["SPREAD", "drawn_snapshot", "margin_positions", "put_margin_at_bound"]
-
 Json = dict[str, Any]
 
 # Prices and ratios by which a threshold can be divided without a rest, most of the time.

@@ -8,8 +8,6 @@ from tests.attacks.oracle.cases import Case
 from tests.attacks.oracle.evaluator import RULES
 from tests.attacks.oracle.worlds import RELAXABLE
 
-__all__ = ["Tally"]
-
 
 @dataclass
 class Tally:

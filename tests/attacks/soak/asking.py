@@ -8,8 +8,6 @@ from google.protobuf.json_format import ParseDict
 from liquidation.v1 import claim_service_pb2, liquidation_pb2, rules_service_pb2
 from tests import samples
 
-__all__ = ["Account", "Ask", "batch", "begin", "check", "malformed", "refused", "stored"]
-
 # Field 77, which no message of the API has.
 _UNKNOWN: Final = bytes([0xE8, 0x04, 0x01])
 # Ids of liquidations that are sent along and never stored.

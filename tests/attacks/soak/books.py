@@ -9,8 +9,6 @@ import psycopg
 from liquidation.store.locations import SqliteFile, parse_location
 from liquidation.store.sqlite.connections import reading
 
-__all__ = ["books_of"]
-
 _MIB: Final = 2**20
 _ROWS: Final = """
     SELECT (SELECT count(*) FROM claim),

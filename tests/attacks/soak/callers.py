@@ -18,8 +18,6 @@ from tests.attacks.soak.calling import CALL_S, Dialled, Pace, code_and_decision
 from tests.attacks.soak.server import Server
 from tests.attacks.soak.tally import Tally
 
-__all__ = ["ACCOUNTS", "Caller"]
-
 # Longer than any restart, so that a claim is its caller's until that ends it.
 _LEASE_S: Final = 120
 # Accounts of one caller on which claims are begun.

@@ -15,8 +15,6 @@ from tests.attacks.soak.server import Server
 from tests.attacks.soak.tally import Tally
 from tests.sidecars import details_of
 
-__all__ = ["CALL_S", "PATHS", "PAUSE_S", "Dialled", "Pace", "code_and_decision"]
-
 CALL_S: Final = 10.0
 # How long a caller waits at most before it sends again what was not answered.
 PAUSE_S: Final = 0.1

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Final, NamedTuple
 
-__all__ = ["Bound", "Figures", "Point", "at_equal_age", "broken", "growth_per_hour", "table"]
-
 _HOUR_S: Final = 3600
 # Points are compared that lie so far apart at least, as a share of the longest run of a process,
 # and in seconds: closer together, noise counts for more than growth.

@@ -19,8 +19,6 @@ from tests.attacks.soak.streamers import Streamer
 from tests.attacks.soak.tally import Tally
 from tests.attacks.torture.engines import engine
 
-__all__ = ["Plan", "Report", "bounds_of", "soak"]
-
 _ROLES: Final = ("supervisor", "worker")
 RESTARTS: Final = ("roll", "kill a worker", "stop and start", "kill all")
 # Of the run: how much of it has restarts. Growth shows best where a process is left alone.

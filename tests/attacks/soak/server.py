@@ -22,8 +22,6 @@ from tests.certificates import LOCAL, Authority
 from tests.service.metrics.scrapes import Scrape, scrape
 from tests.store.postgres.scratch import free_port
 
-__all__ = ["Resources", "Server", "until"]
-
 _PERMISSIONS: Final = (
     Permission.CHECK,
     Permission.LIQUIDATIONS,

@@ -12,8 +12,6 @@ from tests.attacks.soak import asking
 from tests.attacks.soak.asking import Ask
 from tests.attacks.soak.calling import CALL_S, PATHS, PAUSE_S, Dialled, code_and_decision
 
-__all__ = ["Streamer"]
-
 _RPC: Final = "StreamCheckClaims"
 
 

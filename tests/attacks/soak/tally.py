@@ -12,8 +12,6 @@ import orjson
 
 from tests.attacks.soak.asking import Ask
 
-__all__ = ["LOGGED", "Tally"]
-
 # The calls of which each, or each item, leaves exactly one line.
 LOGGED: Final = frozenset(
     (

@@ -16,8 +16,6 @@ from typing import Final
 from tests.deploy.deployments import instructions
 from tests.processes import ROOT
 
-__all__ = ["Image"]
-
 _PYTHON: Final = Path(sys.base_prefix)
 
 

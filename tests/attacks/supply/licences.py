@@ -6,8 +6,6 @@ from typing import Final
 from tests.attacks.supply.locks import IMAGE, locked
 from tests.processes import ROOT
 
-__all__ = ["ALLOWED", "LICENCES", "licence_of", "table"]
-
 LICENCES: Final = ROOT / "docs" / "reference" / "licences.md"
 
 # What may be carried. The LGPL asks that psycopg can be replaced, as any package here can.

@@ -11,8 +11,6 @@ from packaging.utils import canonicalize_name
 
 from tests.deploy.deployments import DEPLOY
 
-__all__ = ["BUILD", "EXTRAS", "IMAGE", "Locked", "locked"]
-
 IMAGE: Final = DEPLOY / "requirements.txt"
 # The extras of this project that the image has; `make pin` asks for the same.
 EXTRAS: Final = ("cli", "metrics", "otel", "postgres")

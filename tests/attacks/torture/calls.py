@@ -11,8 +11,6 @@ from liquidation.v1 import claim_service_pb2 as pb
 from tests import samples
 from tests.sidecars import Details, details_of
 
-__all__ = ["CALL_S", "LEASE_S", "Ended", "answered", "begin_request", "call", "dial"]
-
 LEASE_S: Final = 2
 # How long a client waits for an answer. The service says within 2 s that its store has none.
 CALL_S: Final = 3.0

@@ -15,8 +15,6 @@ from liquidation.v1 import claim_service_pb2 as pb
 from tests.attacks.torture.calls import LEASE_S, begin_request, call, dial
 from tests.attacks.torture.history import Begin, Change
 
-__all__ = ["Ending", "Load", "Seen", "load"]
-
 # How often a client goes to another sidecar, as behind a load balancer: after a call that was
 # answered, and after one that was not.
 _MOVES: Final = 0.2

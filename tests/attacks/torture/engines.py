@@ -8,8 +8,6 @@ from typing import Final, Protocol
 
 from tests.store.postgres.server import PostgresServer, postgres
 
-__all__ = ["ENGINES", "Engine", "engine"]
-
 ENGINES: Final = ("sqlite", "postgres")
 
 _DROP_INDEX: Final = "DROP INDEX claim_one_active_per_account"

@@ -28,8 +28,6 @@ from tests.attacks.torture.history import History, violations
 from tests.attacks.torture.run import aftermath
 from tests.store.postgres.replication import Pair, replicated
 
-__all__ = ["Plan", "Round", "fail_over"]
-
 _DATABASE: Final = "liquidation"
 # How long all sidecars may take to grant claims again before the round is given up, in seconds.
 _PATIENCE_S: Final = 60.0

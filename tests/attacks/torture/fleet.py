@@ -19,8 +19,6 @@ from tests.processes import ROOT
 from tests.sidecars import health
 from tests.store.postgres.scratch import free_port
 
-__all__ = ["Fleet", "Sidecar", "fleet"]
-
 # How long a sidecar may take to end, in seconds; it gives up its callers and its store before that.
 _DRAIN_S: Final = 60.0
 

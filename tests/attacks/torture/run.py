@@ -15,8 +15,6 @@ from tests.attacks.torture.engines import Engine, engine
 from tests.attacks.torture.fleet import Fleet, fleet
 from tests.attacks.torture.history import IN_FLIGHT_S, Found, History
 
-__all__ = ["Deaths", "Plan", "aftermath", "torture"]
-
 # Reads at once, when all is over.
 _READS: Final = 32
 # How long an account is asked again for a claim, when all is over.

@@ -32,8 +32,6 @@ from tests.clocks import Clock
 from tests.in_process import METHODS, Answered, Begun, answer, path_of, response_of
 from tests.service.metrics.scrapes import Scrape, rendered
 
-__all__ = ["AtWork", "at_work"]
-
 PROCESS: Final = "0123456789abcdef"
 _NOW: Final = datetime(2026, 11, 22, 18, tzinfo=UTC)
 _RING, _KEY = new_key(

@@ -8,8 +8,6 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-__all__ = ["Scrape", "rendered", "scrape"]
-
 
 @dataclass(frozen=True)
 class Scrape:

@@ -6,16 +6,16 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from liquidation.v1 import claim_service_pb2, liquidation_service_pb2, rules_service_pb2
-from tests.attacks.differential.calls import Call, Fill, Json, Lane, path_of
+from liquidation.v1 import claim_service_pb2, liquidation_service_pb2
+from tests.attacks.differential.calls import Call, Fill, Lane, path_of
 from tests.attacks.differential.drawing.checks import add_time, check_request
 from tests.attacks.differential.drawing.malformed import spoiled
+from tests.attacks.oracle import sidecar
 from tests.attacks.oracle.answers import InForce
 from tests.attacks.oracle.drawing import chance
 from tests.attacks.oracle.worlds import Subject, drawn_world
 
 _BEGIN = "ClaimService.BeginClaim"
-_LEASE = {"seconds": 300}
 
 
 def call(name: str, message: Message, *fills: Fill, **more: Any) -> Call:
@@ -33,7 +33,7 @@ def checks_lane(random: Random, number: int, in_force: InForce, requests: int) -
         _make(random, subject, steps)
     drawn = [check_request(random, world).SerializeToString() for _ in range(requests)]
     steps += asked(random, drawn)
-    begins = [begin_of(check_request(random, world), f"{number}-b-{i}") for i in range(4)]
+    begins = [sidecar.begin_of(check_request(random, world), f"{number}-b-{i}") for i in range(4)]
     steps += [[call(_BEGIN, each)] for each in begins]
     return Lane(steps)
 
@@ -60,37 +60,19 @@ def _make(random: Random, subject: Subject, steps: list[list[Call]]) -> None:
         steps.append([call("LiquidationService.CloseLiquidation", close)])
 
 
-def plain_begin(subject: Subject, revision: int, request_id: str, **more: Any) -> Message:
+def plain_begin(subject: Subject, revision: int, request_id: str, **more: Any) -> Any:
     """A BeginClaim on a snapshot of its own, which no rule refuses for its numbers."""
-    request: Json = {
-        "request_id": f"{request_id}-{subject.account_id}",
-        "terms": {
-            "liquidation_id": subject.liquidation_id + 1,
-            "liquidator_id": f"other-{subject.account_id}",
-            "ratio_qty_request": "1",
-        },
-        "liquidation": {
-            "liquidation_id": subject.liquidation_id + 1,
-            "account_id": subject.account_id,
-            "tier": 1,
-            "positions": [{"symbol": "PERP_BTC_USDC", "position_qty": "1", "mark_price": "1"}],
-            "margin_ratio": "0",
-            "maintenance_margin_ratio": "1",
-            "revision": max(1, revision),
-        },
-        "lease_ttl": _LEASE,
-    }
-    return claim_service_pb2.BeginClaimRequest(**request | more)
-
-
-def begin_of(check: Message, request_id: str) -> Message:
-    """A BeginClaim that asks what a CheckClaim asks."""
-    begin = claim_service_pb2.BeginClaimRequest(request_id=request_id, lease_ttl=_LEASE)
-    data = check.SerializeToString()
-    asked = rules_service_pb2.CheckClaimRequest.FromString(data)
-    for name in ("terms", "liquidation", "liquidator"):
-        if asked.HasField(name):
-            getattr(begin, name).CopyFrom(getattr(asked, name))
+    account_id = subject.account_id
+    begin = sidecar.plain_begin(
+        account_id,
+        subject.liquidation_id + 1,
+        max(1, revision),
+        f"{request_id}-{account_id}",
+        f"other-{account_id}",
+    )
+    for name, value in more.items():
+        begin.ClearField(name)
+        begin.MergeFrom(type(begin)(**{name: value}))
     return begin
 
 
