@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from liquidation.cli.options import format_option, moment, reported, screen, write_json
-from liquidation.config.settings import forms
+from liquidation.config.settings import parse_store
 from liquidation.store.base import StoreError, StoreStats
 from liquidation.store.locations import PostgresDatabase, SqliteFile, StoreLocation, require_driver
 from liquidation.store.sqlite import schema
@@ -37,7 +37,7 @@ _store_option: Final = click.option(
     envvar=_VARIABLE,
     show_envvar=True,
     required=True,
-    callback=forms.store,
+    callback=parse_store,
     help="Where it is. A password is better given in PGPASSWORD or the file of PGPASSFILE.",
 )
 
@@ -257,14 +257,14 @@ def _size(size: int) -> str:
 
 
 def _from(context: click.Context, parameter: click.Parameter, text: str) -> SqliteFile:
-    found = forms.store(context, parameter, text)
+    found = parse_store(context, parameter, text)
     if not isinstance(found, SqliteFile):
         raise click.BadParameter("only a SQLite file is copied from: sqlite:PATH")
     return found
 
 
 def _to(context: click.Context, parameter: click.Parameter, text: str) -> PostgresDatabase:
-    found = forms.store(context, parameter, text)
+    found = parse_store(context, parameter, text)
     if not isinstance(found, PostgresDatabase):
         raise click.BadParameter(f"only a PostgreSQL database is copied to: {_URL}")
     return found

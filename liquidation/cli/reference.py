@@ -23,7 +23,8 @@ from liquidation.cli.options import (
     write_json,
 )
 from liquidation.client.convert import value_of
-from liquidation.config.settings import SECTIONS, Setting
+from liquidation.config.options import SECTIONS
+from liquidation.config.settings import Setting
 from liquidation.rules.errors import OWN_WORDS, TABLE, ErrorRow
 from liquidation.rules.policy import POLICY_KEYS, Policy, PolicyKey, policy_record
 from liquidation.v1.rules_service_pb2 import GetRulesResponse

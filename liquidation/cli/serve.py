@@ -7,7 +7,8 @@ from typing import Any, Final
 import click
 
 from liquidation.config.live import ConfigurationError, read_configuration
-from liquidation.config.settings import Settings, serve_options
+from liquidation.config.options import serve_options
+from liquidation.config.settings import Settings
 from liquidation.decisionlog.opening import LogbookError
 from liquidation.metrics import MetricsError
 from liquidation.server import serving

@@ -9,15 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = [
-    "Address",
-    "TcpAddress",
-    "UnixAccess",
-    "UnixAddress",
-    "parse_address",
-    "parse_owner",
-]
-
 # What an address of a Unix socket begins with.
 _UNIX: Final = "unix:"
 # Bytes of a socket's path that the kernel takes; the last of its 108 ends the text.

@@ -16,8 +16,6 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from liquidation.config.tls import CertificateError, Certificates
 
-__all__ = ["read_certificates"]
-
 # Bits, inclusive: current clients refuse a shorter RSA key as too weak.
 _LEAST_RSA_BITS: Final = 2048
 # The only curves that gRPC's clients accept in a certificate: with Ed25519 and P-521 the server

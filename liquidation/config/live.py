@@ -9,12 +9,9 @@ from typing import TypeVar
 from liquidation.auth.key_file import read_keys
 from liquidation.auth.keys import KeyRing, KeysError
 from liquidation.config.settings import Settings, load_policy
-from liquidation.config.text_file import read_text
 from liquidation.config.tls import CertificateError, Certificates
-from liquidation.config.watched_file import OnReload, Reloadable, WatchedFile
+from liquidation.config.watched_file import OnReload, Reloadable, WatchedFile, read_text
 from liquidation.rules.policy import ActivePolicy, Limits, Policy, PolicyError
-
-__all__ = ["Configuration", "ConfigurationError", "LiveConfig", "read_configuration"]
 
 _T = TypeVar("_T")
 

@@ -9,8 +9,6 @@ from datetime import datetime
 
 import grpc
 
-__all__ = ["CertificateError", "Certificates", "server_credentials"]
-
 
 class CertificateError(Exception):
     """A file that cannot be used for TLS. The text names the file and says what is wrong."""

@@ -1,22 +1,28 @@
-"""Files that are read again when they change: what was last valid stays in force.
-
-A change is taken up once the file has stood still from one poll to the next, so that one that is
-being written is not read by half. It is the file's identity, size and times that are compared, and
-links are followed, so a file that is renamed into place and a ConfigMap that is swapped are seen.
-"""
+"""Reads files, and reads them again when they change."""
 
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-__all__ = ["POLL_S", "OnReload", "Reloadable", "WatchedFile"]
-
 _T = TypeVar("_T")
 _Print = tuple[tuple[int, ...] | None, ...]
-
 # How often files are polled, in seconds.
 POLL_S = 0.25
+
+
+def read_text(path: Path, problem: type[Exception]) -> str:
+    """The text of the file at `path`, in UTF-8.
+
+    Raises:
+        problem: it cannot be read, or is no text; the words say why.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise problem(f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise problem(f"is not UTF-8 text: {error.reason}") from error
 
 
 class OnReload(Protocol):

@@ -11,8 +11,8 @@ from liquidation import needs_extra
 from liquidation.decisionlog.observer import Observer
 
 if TYPE_CHECKING:
+    from liquidation.metrics.exposition import Workers
     from liquidation.metrics.prometheus import Metrics
-    from liquidation.metrics.workers import Workers
 
 __all__ = ["FILES", "Instruments", "MetricsError", "new_metrics", "new_workers"]
 
@@ -74,7 +74,7 @@ def new_workers(count: int) -> "Workers":
         MetricsError: prometheus_client is not installed.
     """
     try:
-        from liquidation.metrics.workers import Workers  # noqa: PLC0415 - an extra
+        from liquidation.metrics.exposition import Workers  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
         raise _missing(error) from error
     return Workers(count)

@@ -19,8 +19,7 @@ from prometheus_client.process_collector import ProcessCollector
 from liquidation.decisionlog.entry import Disagreement
 from liquidation.decisionlog.observer import EVENTS, ClaimEnd
 from liquidation.metrics import FILES, Instruments
-from liquidation.metrics.exposition import Endpoint, labelled, serve_metrics
-from liquidation.metrics.facts import Facts
+from liquidation.metrics.exposition import Endpoint, answer_scrapes, labelled, serve_metrics
 from liquidation.metrics.series import (
     CODES,
     DECIDING,
@@ -30,14 +29,12 @@ from liquidation.metrics.series import (
     UNARY,
     WATCHED,
     Children,
+    Facts,
     counter,
     gauge,
     histogram,
 )
-from liquidation.metrics.workers import answer_scrapes
 from liquidation.rules.policy import RULE_NAMES
-
-__all__ = ["Metrics"]
 
 
 class Metrics(Instruments):

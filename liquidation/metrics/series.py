@@ -1,30 +1,14 @@
-"""The values that labels may have, and the series that are found by them.
+"""The values that labels may have, the series found by them, and facts known at a scrape."""
 
-Every label has a bounded set of values: what is none of them is counted as `other`.
-"""
-
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from liquidation.rules.errors import OWN_WORDS, TABLE
 from liquidation.rules.policy import RULE_NAMES
 from liquidation.v1 import claim_service_pb2, liquidation_service_pb2, rules_service_pb2
-
-__all__ = [
-    "CODES",
-    "DECIDING",
-    "RULES",
-    "SECONDS",
-    "SIZES",
-    "UNARY",
-    "WATCHED",
-    "Children",
-    "counter",
-    "gauge",
-    "histogram",
-]
 
 _METHODS: Final = [
     method
@@ -47,7 +31,6 @@ WATCHED: Final = (
     (-1012, "liquidator_not_in_liquidation"),
 )
 _OTHER: Final = "other"
-
 # Upper bounds in seconds: a decision takes some 100 µs, a commit some ms, and what waits for a
 # store gives up after 2 s.
 SECONDS: Final = (
@@ -55,8 +38,47 @@ SECONDS: Final = (
 )  # fmt: skip
 # Writes of one commit; the store takes at most 256.
 SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-
 _C = TypeVar("_C", Counter, Gauge, Histogram)
+
+
+class Facts:
+    """A collector of what is set here; what is None has no series."""
+
+    def __init__(self) -> None:
+        self.calls_in_progress: Callable[[], int] = lambda: 0
+        self.log_lines_lost: Callable[[], int] = lambda: 0
+        self.rules: str | None = None
+        self.rules_loaded_at = 0.0
+        self.candidate: str | None = None
+        self.not_after: float | None = None
+
+    def collect(self) -> Iterable[Metric]:
+        lost = CounterMetricFamily(
+            "liquidation_log_lines_lost",
+            "Lines that the log could not take.",
+            value=self.log_lines_lost(),
+        )
+        in_progress = _fact("calls_in_progress", "Calls in progress.", self.calls_in_progress())
+        told = "When the rules in force were loaded, in seconds since 1970."
+        loaded = _fact("rules_loaded_timestamp_seconds", told, self.rules_loaded_at or None)
+        told = "When the certificate in use runs out, in seconds since 1970; only with TLS."
+        expires = _fact("tls_certificate_not_after_timestamp_seconds", told, self.not_after)
+        rules = _version("rules_info", "The rules in force.", self.rules)
+        told = "The rules that are compared with those in force."
+        candidate = _version("candidate_rules_info", told, self.candidate)
+        return (lost, in_progress, loaded, expires, rules, candidate)
+
+
+def _fact(name: str, told: str, value: float | None) -> Metric:
+    """A gauge; without a sample where there is no value."""
+    return GaugeMetricFamily(f"liquidation_{name}", told, value=value)
+
+
+def _version(name: str, told: str, version: str | None) -> Metric:
+    family = GaugeMetricFamily(f"liquidation_{name}", told, labels=["version"])
+    if version is not None:
+        family.add_metric([version], 1)
+    return family
 
 
 class Children(dict[Any, _C]):

@@ -6,8 +6,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-__all__ = ["EXPERIMENTS", "VERBOSITY", "prepare"]
-
 EXPERIMENTS: Final = "GRPC_EXPERIMENTS"
 VERBOSITY: Final = "GRPC_VERBOSITY"
 # With gRPC's own threads listening, an answer passes through several of them. With this experiment

@@ -7,12 +7,9 @@ from typing import Final
 from liquidation.config.watched_file import Reloadable
 from liquidation.decisionlog.writer import DecisionLog
 from liquidation.metrics import Instruments
-from liquidation.server.answer import Answer
-from liquidation.server.lease_reaper import LeaseReaper
+from liquidation.server.lease_reaper import Answer, LeaseReaper
 from liquidation.store.base import Store, StoreUnavailableError
 from liquidation.transport.health import HealthTable
-
-__all__ = ["LIVE", "PROBE_S", "Health"]
 
 # How often the store is asked whether it answers, in seconds.
 PROBE_S: Final = 0.5

@@ -1,19 +1,55 @@
 """Reports leases that ran out, and forgets old claims."""
 
+import threading
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from liquidation.decisionlog.writer import DecisionLog
 from liquidation.rules.model import Claim
-from liquidation.server.answer import Answer
 from liquidation.store.base import Store, StoreUnavailableError
 
-__all__ = ["ROUND_S", "LeaseReaper"]
+_R = TypeVar("_R")
 
+# How much longer than the store itself is waited, in seconds: as a rule it says by itself that it
+# is late, and why.
+_LONGER_S: Final = 0.5
 # How often leases that ran out are written down, in seconds; they are over before that.
 ROUND_S: Final = 1.0
 # Leases that are written down, and claims that are forgotten, in one transaction at most.
 _MOST: Final = 500
+
+
+class Answer(Generic[_R]):
+    """The one answer of a store to a question, for a thread that may wait."""
+
+    def __init__(self, timeout_s: float) -> None:
+        """`timeout_s` is how long the store may take by its own measure, in seconds."""
+        self._timeout_s = timeout_s
+        self._answered = threading.Event()
+        self._result: _R | Exception | None = None
+
+    def take(self, result: _R | Exception) -> None:
+        """The answer, from any thread; it is a `store.base.Done`."""
+        self._result = result
+        self._answered.set()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the store has answered."""
+        return self._answered.is_set()
+
+    def wait(self) -> _R:
+        """What the store answered.
+
+        Raises:
+            StoreUnavailableError: it did not answer in time.
+            Exception: what it answered instead of a result.
+        """
+        if not self._answered.wait(self._timeout_s + _LONGER_S):
+            raise StoreUnavailableError(f"no answer within {self._timeout_s:g} s")
+        if isinstance(self._result, Exception):
+            raise self._result
+        return self._result  # type: ignore[return-value] # None is an answer too, of such a type
 
 
 class LeaseReaper:

@@ -20,13 +20,16 @@ from liquidation.config.settings import Settings
 from liquidation.decisionlog import opening
 from liquidation.decisionlog.writer import DecisionLog
 from liquidation.metrics import Instruments, new_metrics
-from liquidation.server.channel_options import channel_options
-from liquidation.server.gc_freeze import freeze_gc
-from liquidation.server.listeners import bind, owned, require_encryption, require_loopback
-from liquidation.server.memory import most_untaken
-from liquidation.server.reload_reporter import ReloadReporter
+from liquidation.server.listeners import (
+    bind,
+    channel_options,
+    owned,
+    require_encryption,
+    require_loopback,
+)
+from liquidation.server.memory import freeze_gc, most_untaken
 from liquidation.server.signals import attending
-from liquidation.server.upkeep import Parts, Upkeep
+from liquidation.server.upkeep import Parts, ReloadReporter, Upkeep
 from liquidation.store.locations import open_store
 from liquidation.transport import (
     Call,
@@ -36,17 +39,6 @@ from liquidation.transport import (
     open_server,
     reflection_handlers,
 )
-
-__all__ = [
-    "Sidecar",
-    "StartError",
-    "held",
-    "nothing_to_replace",
-    "print_serving",
-    "serve",
-    "serving_facts",
-    "sidecar",
-]
 
 _OTLP: Final = "otlp"
 _MIB: Final = 1 << 20

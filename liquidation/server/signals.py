@@ -8,8 +8,6 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Final
 
-__all__ = ["Attention", "SignalPipe", "attending", "signal_pipe"]
-
 _END: Final = (signal.SIGTERM, signal.SIGINT)
 _HEEDED: Final = (*_END, signal.SIGHUP, signal.SIGUSR2)
 _MOST: Final = 256

@@ -29,8 +29,6 @@ from liquidation.transport import (
     Work,
 )
 
-__all__ = ["Tracing", "exported", "trace_id"]
-
 # How long a collector may take at the end, in seconds; OpenTelemetry's own bound is thirty.
 _PATIENCE_S: Final = 2.0
 

@@ -1,6 +1,9 @@
-"""What goes on beside all calls: health, leases that run out, memory, files that change."""
+"""What is done over and over beside the calls."""
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from liquidation.api.services import Services
 from liquidation.config import watched_file
@@ -8,16 +11,131 @@ from liquidation.config.live import LiveConfig
 from liquidation.config.settings import Settings
 from liquidation.decisionlog.writer import DecisionLog
 from liquidation.metrics import Instruments
+from liquidation.rules.policy import Policy, policy_record
 from liquidation.server.health import PROBE_S, Health
 from liquidation.server.lease_reaper import ROUND_S, LeaseReaper
 from liquidation.server.memory import POLL_S, MemoryGuard
-from liquidation.server.periodic import Periodic
 from liquidation.store.base import Store
 from liquidation.transport import HealthTable, Server
 
-__all__ = ["Parts", "Upkeep"]
-
+# How long the end of an action is waited for at most, in seconds: one that waits for a store must
+# not hold up the drain.
+_JOIN_S: Final = 0.5
+_RULES = "rules"
 _MIB = 1 << 20
+
+
+class Periodic:
+    """Runs an action on a daemon thread of its own, again and again, from `start` to `stop`.
+
+    What the action raises is reported, and the next run comes as if it had not.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        interval_s: float,
+        action: Callable[[], object],
+        on_fault: Callable[[Exception], object],
+        *,
+        at_once: bool = False,
+    ) -> None:
+        """`interval_s` is between the end of one run and the next, in seconds.
+
+        The first run comes after it too, unless `at_once` is set.
+        """
+        self._interval_s = interval_s
+        self._action = action
+        self._on_fault = on_fault
+        self._at_once = at_once
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begins; once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Lets no further run begin, and waits a moment for the one that is going on."""
+        self._stopped.set()
+        self._thread.join(_JOIN_S)
+
+    def _run(self) -> None:
+        if self._at_once:
+            self._act()
+        while not self._stopped.wait(self._interval_s):
+            self._act()
+
+    def _act(self) -> None:
+        try:
+            self._action()
+        except Exception as error:  # noqa: BLE001 - it goes on, and the fault is reported
+            self._on_fault(error)
+
+
+class ReloadReporter:
+    """Reports each change of a file in the log and the metrics.
+
+    No decision by new rules stands in the log before the line that tells of them, and whoever sees
+    that line finds them in force.
+
+    From any thread: files are polled on one, and read again at SIGHUP on another.
+    """
+
+    def __init__(self, log: DecisionLog, instruments: Instruments) -> None:
+        self._log = log
+        self._instruments = instruments
+        self._lock = threading.Lock()
+        self._versions: dict[str, Policy] = {}
+        self._live: LiveConfig | None = None
+
+    def begin(self, live: LiveConfig) -> None:
+        """Reports the rules that the process begins with, and each file that is invalid by then.
+
+        A worker may read its files again while it waits for the others to start.
+        """
+        with self._lock:
+            self._live = live
+            self._report_rules(live.policy())
+            self._measure(live)
+            for each in live.files:
+                if each.problem:
+                    self._report_problem(each.name, each.problem)
+
+    def __call__(self, name: str, problem: str, take: Callable[[], None]) -> None:
+        """Reports that the file was read again; `problem` says why it was not taken."""
+        self._instruments.reloaded(name, problem)
+        with self._lock, self._log.held():
+            take()
+            if self._live is None:
+                return
+            if problem:
+                self._report_problem(name, problem)
+                return
+            policy = self._live.policy()
+            self._log.note("info", "reloaded", file=name, rules_version=policy.version)
+            if name == _RULES:
+                self._report_rules(policy)
+            self._measure(self._live)
+
+    def _report_problem(self, name: str, problem: str) -> None:
+        self._log.note("error", "reload_failed", file=name, problem=problem)
+
+    def _measure(self, live: LiveConfig) -> None:
+        rules = live.active_policy()
+        candidate = None if rules.candidate is None else rules.candidate.version
+        self._instruments.rules_in_force(rules.policy.version, candidate)
+        certificates = live.certificates()
+        not_after = None if certificates is None else certificates.not_after.timestamp()
+        self._instruments.certificate(not_after)
+
+    def _report_rules(self, policy: Policy) -> None:
+        before = self._versions.setdefault(policy.version, policy)
+        if before != policy:
+            # Decisions name their version alone: whoever reads them later cannot tell the two.
+            self._log.note("warning", "rules_version_reused", rules_version=policy.version)
+            self._versions[policy.version] = policy
+        self._log.note("info", _RULES, rules=policy_record(policy))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,12 +25,9 @@ from liquidation.decisionlog.sink import FileLock
 from liquidation.metrics import new_workers
 from liquidation.server import serving
 from liquidation.server.listeners import reserved
-from liquidation.server.periodic import Periodic
 from liquidation.server.signals import SignalPipe, signal_pipe
-from liquidation.server.worker import SPAWN, say
-from liquidation.server.worker_process import WorkerProcess
-
-__all__ = ["WorkerFailedError", "supervise"]
+from liquidation.server.upkeep import Periodic
+from liquidation.server.worker import SPAWN, WorkerProcess, say
 
 # How long to wait before a worker that did not start is started again, in seconds; doubled each
 # time up to the longest.

@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from liquidation.transport.base import Call, Handler, Metadata, Subscription, Unary
-from liquidation.transport.statuses import Status
+from liquidation.transport.common import Status
 
 SERVICE_NAME: Final = "grpc.health.v1.Health"
 # The trailing metadata of a health check in which each problem is told.

@@ -16,8 +16,8 @@ from grpc._cython.cygrpc import (
     SendStatusFromServerOperation,
 )
 
-from liquidation.transport import statuses
 from liquidation.transport.base import LARGE_BYTES, Metadata, Work
+from liquidation.transport.common import FAULT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,7 +170,7 @@ class UnaryCall(QueueCall):
         )
 
     def fail(self) -> None:
-        self.refuse(*statuses.FAULT)
+        self.refuse(*FAULT)
 
     def listen(self) -> None:
         """Asks gRPC to tell when the caller goes; the call has not been answered."""

@@ -19,7 +19,6 @@ from grpc._cython.cygrpc import (
 )
 from grpc._cython.cygrpc import Server as CoreServer
 
-from liquidation.transport import statuses
 from liquidation.transport.base import (
     MOST_MESSAGES,
     Exchange,
@@ -30,13 +29,10 @@ from liquidation.transport.base import (
     Unary,
     Work,
 )
+from liquidation.transport.common import NO_REQUEST, UNKNOWN_METHOD, Untaken
 from liquidation.transport.queue_call import SENT, QueueCall, Taking, UnaryCall
-from liquidation.transport.queue_exchange import ExchangeCall
-from liquidation.transport.queue_streams import StreamCall
-from liquidation.transport.queue_subscription import SubscriptionCall
-from liquidation.transport.queue_waiting import Waiting
-from liquidation.transport.queue_work import Works
-from liquidation.transport.untaken import Untaken
+from liquidation.transport.queue_streams import ExchangeCall, StreamCall, SubscriptionCall
+from liquidation.transport.queue_waiting import Waiting, Works
 
 # Events that are taken in one turn at most.
 _MOST_EVENTS: Final = 64
@@ -181,7 +177,7 @@ class Loop:
             self.waiting.awaited[subscription] = None
             subscription.begin()
         else:
-            UnaryCall(self, event, 0, 0.0, _never).refuse(*statuses.UNKNOWN_METHOD)
+            UnaryCall(self, event, 0, 0.0, _never).refuse(*UNKNOWN_METHOD)
 
     def _request_call(self) -> None:
         self.core.request_call(self.queue, self.queue, _NEW)
@@ -198,7 +194,7 @@ class Loop:
             if not came(call):
                 continue  # it was ended before its message came
             if message is None:
-                call.refuse(*statuses.NO_REQUEST)
+                call.refuse(*NO_REQUEST)
                 continue
             try:
                 work = call.handle(call, message)

@@ -1,7 +1,4 @@
-"""Exchanges and subscriptions on the queue transport.
-
-gRPC allows one message being sent a call, so what is sent waits in a queue of the call.
-"""
+"""Streams on the queue transport: what they share, exchanges and subscriptions."""
 
 from collections import deque
 from functools import partial
@@ -16,15 +13,20 @@ from grpc._cython.cygrpc import (
     SendStatusFromServerOperation,
 )
 
-from liquidation.transport import statuses
-from liquidation.transport.base import Metadata
+from liquidation.transport.base import (
+    MOST_MESSAGES,
+    MOST_READ_AHEAD_BYTES,
+    Exchange,
+    Metadata,
+    Subscription,
+)
+from liquidation.transport.common import DRAINING, FAULT, NO_REQUEST, OK
 from liquidation.transport.queue_call import QueueCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from liquidation.transport.queue_loop import Loop
-
 
 _CANCELLED: Final = 1
 
@@ -106,7 +108,7 @@ class StreamCall(QueueCall):
         return _CANCELLED if self._cancelled or self._status is None else self._status[0]
 
     def fail(self) -> None:
-        self.refuse(*statuses.FAULT)
+        self.refuse(*FAULT)
 
     def drop_unsent(self) -> None:
         """Forgets what is queued and not begun to be sent."""
@@ -191,3 +193,153 @@ class StreamCall(QueueCall):
 
 def _nothing(_: Any) -> None:
     """What follows the end of a batch with a status."""
+
+
+class ExchangeCall(StreamCall):
+    """A stream whose messages are answered one by one."""
+
+    __slots__ = ("_busy", "_half_closed", "_handler", "_inbox", "_receiving")
+
+    def __init__(
+        self, loop: "Loop", event: Any, waited: int, since: float, handler: Exchange
+    ) -> None:
+        super().__init__(loop, event, waited, since)
+        self._handler = handler
+        # Whether messages are with the handler, or on their way there.
+        self._busy = False
+        self._receiving = False
+        self._half_closed = False
+        self._inbox: list[bytes] = []
+
+    def begin(self) -> None:
+        self.core.start_server_batch((ReceiveCloseOnServerOperation(0),), self._closed)
+        self._to_settle()
+
+    def take(self, _: object) -> None:
+        if self.ended:
+            self._busy = False
+            return
+        messages, self._inbox = self._inbox[:MOST_MESSAGES], self._inbox[MOST_MESSAGES:]
+        self._read_ahead()
+        try:
+            work = self._handler.handle(self, messages)
+        except BaseException as error:  # noqa: BLE001 - one call must not end all others
+            self._loop.failed(self, error)
+            work = None
+        if work is None:
+            self.worked()
+        else:
+            self._loop.works.due.append((self, work))
+
+    def worked(self) -> None:
+        self._busy = False
+        self._to_settle()
+
+    def settle(self) -> None:
+        """Sends what can be sent; when all is with gRPC, goes on to the next messages."""
+        super().settle()
+        if not (self._busy or self._out or self.ended):
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._inbox:
+            self._hand_over()
+        elif self._half_closed:
+            self.refuse(*OK)
+        elif self._loop.draining:
+            self.refuse(*DRAINING)
+        else:
+            # It waits for its caller's next message.
+            self.waited = self._loop.waiting.sheds
+            self._loop.waiting.idle[self] = None
+            self._read_ahead()
+
+    def _hand_over(self) -> None:
+        """Gives the handler all messages that arrive in this turn."""
+        self._busy = True
+        self._loop.ready.append((self, None))
+
+    def _received(self, event: Any) -> None:
+        self._receiving = False
+        self._loop.waiting.idle.pop(self, None)
+        message = event.batch_operations[0].message()
+        if message is None:
+            self._half_closed = True
+            self._to_settle()
+            return
+        self._inbox.append(message)
+        self._read_ahead()
+        if self._out:
+            # Earlier answers go first: a caller that does not read them is soon not read from.
+            self._to_settle()
+        elif not (self._busy or self.ended):
+            self._hand_over()
+
+    def _read_ahead(self) -> None:
+        """Reads the next message before this one is answered; within bounds, and not in a drain."""
+        if (
+            not (self._receiving or self._half_closed or self.ended or self._loop.draining)
+            and len(self._inbox) < MOST_MESSAGES
+            and sum(map(len, self._inbox)) < MOST_READ_AHEAD_BYTES
+        ):
+            self._receiving = True
+            self.core.start_server_batch((ReceiveMessageOperation(0),), self._received)
+
+    def _closed(self, event: Any) -> None:
+        super()._closed(event)
+        self._tell_closed(self._handler.closed)
+
+
+class SubscriptionCall(StreamCall):
+    """A stream that one message of its caller asks for."""
+
+    __slots__ = ("_handled", "_handler")
+
+    is_subscription = True
+
+    def __init__(
+        self, loop: "Loop", event: Any, waited: int, since: float, handler: Subscription
+    ) -> None:
+        super().__init__(loop, event, waited, since)
+        self._handler = handler
+        self._handled = False
+
+    def take(self, message: bytes) -> None:
+        if self.ended:
+            return
+        self._handled = True
+        self._loop.waiting.idle[self] = None
+        try:
+            self._handler.handle(self, message)
+        except BaseException as error:  # noqa: BLE001 - one call must not end all others
+            self._loop.failed(self, error)
+        if self._loop.draining:
+            self._loop.waiting.leave(self, DRAINING)
+
+    def refuse(self, code: int, message: str, trailers: Metadata = ()) -> None:
+        super().refuse(code, message, trailers)
+        # Its caller may not read what is sent before the status.
+        self._loop.ask(self._leave)
+
+    def _leave(self) -> None:
+        if not self.over:
+            self._loop.waiting.let_leave(self)
+
+    def _sent(self, event: Any) -> None:
+        # Who takes what is sent has not waited for so long.
+        self.waited = self._loop.waiting.sheds
+        super()._sent(event)
+
+    def _received(self, event: Any) -> None:
+        message = event.batch_operations[0].message()
+        if not self._loop.waiting.came(self):
+            return
+        if message is None:
+            self.refuse(*NO_REQUEST)
+        else:
+            self._loop.ready.append((self, message))
+
+    def _closed(self, event: Any) -> None:
+        super()._closed(event)
+        if self._handled:
+            self._tell_closed(self._handler.closed)

@@ -14,12 +14,18 @@ from typing import Any, Final
 
 import grpc
 
-from liquidation.transport import statuses
 from liquidation.transport.base import Exchange, Handler, OnFault, Options, Subscription
-from liquidation.transport.drain import GOODBYE_S, LISTEN_S, LOOK_S, wait_until_quiet
+from liquidation.transport.common import (
+    DRAINING,
+    GOODBYE_S,
+    LISTEN_S,
+    LOOK_S,
+    UNKNOWN_METHOD,
+    Untaken,
+    wait_until_quiet,
+)
 from liquidation.transport.threads_call import ThreadCall
 from liquidation.transport.threads_kinds import ExchangeCall, SubscriptionCall, UnaryCall
-from liquidation.transport.untaken import Untaken
 
 # Calls in progress at most: each has two threads.
 _MOST_CALLS: Final = 500
@@ -126,7 +132,7 @@ class ThreadsServer(grpc.GenericRpcHandler):
                 self._unary_arrivals += 1
             call = UnaryCall(self, context, method, handler.handle if handler else None)
         if handler is None:
-            call.refuse(*statuses.UNKNOWN_METHOD)
+            call.refuse(*UNKNOWN_METHOD)
         return call
 
     def began(self, call: ThreadCall) -> None:
@@ -170,7 +176,7 @@ class ThreadsServer(grpc.GenericRpcHandler):
         self.draining = True
         for call in self._in_progress():
             if isinstance(call, SubscriptionCall):
-                call.leave(statuses.DRAINING, LISTEN_S)
+                call.leave(DRAINING, LISTEN_S)
             else:
                 call.look()
         wait_until_quiet(lambda: self._unary_arrivals, lambda: self._held)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
-from liquidation.transport import statuses
 from liquidation.transport.base import (
     Metadata,
     Step,
     Work,
 )
+from liquidation.transport.common import FAULT, SHED_REQUEST, Status
 
 if TYPE_CHECKING:
     from liquidation.transport.threads import ThreadsServer
@@ -30,7 +30,7 @@ _NEVER: Final = 9e9
 class ThreadCall:
     """One call. `run` is all that it does, on its thread."""
 
-    shed_status = statuses.SHED_REQUEST
+    shed_status = SHED_REQUEST
 
     def __init__(self, server: "ThreadsServer", context: Any, method: str) -> None:
         self._server = server
@@ -137,7 +137,7 @@ class ThreadCall:
         with self._changed:
             self._drop_unsent()
 
-    def leave(self, status: statuses.Status, within_s: float) -> None:
+    def leave(self, status: Status, within_s: float) -> None:
         """Ends the call, after a while even if its caller does not read."""
         self._end(*status, ())
         self._leave_by_s = time.monotonic() + within_s
@@ -248,7 +248,7 @@ class ThreadCall:
 
     def _failed(self, error: BaseException) -> None:
         self._server.fault(error)
-        self._end(*statuses.FAULT, ())
+        self._end(*FAULT, ())
 
     def _next_message(self) -> bytes:
         with self._changed:

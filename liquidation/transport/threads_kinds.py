@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from liquidation.transport import statuses
 from liquidation.transport.base import (
     MOST_MESSAGES,
     MOST_READ_AHEAD_BYTES,
@@ -13,7 +12,7 @@ from liquidation.transport.base import (
     Subscription,
     Work,
 )
-from liquidation.transport.drain import READ_S
+from liquidation.transport.common import DRAINING, LATE_REQUEST, NO_REQUEST, OK, READ_S, SHED_STREAM
 from liquidation.transport.threads_call import ThreadCall
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class _OneRequestCall(ThreadCall):
         with self._changed:
             late = now_s - self._since >= self._server.max_call_s
             if late and not (self._handed_over or self._inbox):
-                self._end(*statuses.LATE_REQUEST, ())
+                self._end(*LATE_REQUEST, ())
         super().tick(now_s)
 
     def _has_room(self) -> bool:
@@ -51,7 +50,7 @@ class _OneRequestCall(ThreadCall):
             self._handed_over = True
             return self._hand_over
         if self._half_closed:
-            self._end(*statuses.NO_REQUEST, ())
+            self._end(*NO_REQUEST, ())
         return None
 
     def _hand_over(self) -> bool:
@@ -104,7 +103,7 @@ class UnaryCall(_OneRequestCall):
 class ExchangeCall(ThreadCall):
     """A stream whose messages are answered one by one."""
 
-    shed_status = statuses.SHED_STREAM
+    shed_status = SHED_STREAM
 
     def __init__(
         self,
@@ -132,9 +131,9 @@ class ExchangeCall(ThreadCall):
         if self._inbox:
             return self._hand_over
         if self._half_closed:
-            self._end(*statuses.OK, ())
+            self._end(*OK, ())
         elif self._server.draining:
-            self._end(*statuses.DRAINING, ())
+            self._end(*DRAINING, ())
         return None
 
     def _hand_over(self) -> bool:
@@ -155,7 +154,7 @@ class ExchangeCall(ThreadCall):
 class SubscriptionCall(_OneRequestCall):
     """A stream that one message of its caller asks for."""
 
-    shed_status = statuses.SHED_STREAM
+    shed_status = SHED_STREAM
 
     def __init__(
         self, server: "ThreadsServer", context: Any, method: str, handler: Subscription

@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from liquidation.cli.serve import serve
-from liquidation.config.settings import SECTIONS, Settings, serve_options
+from liquidation.config.options import SECTIONS, serve_options
+from liquidation.config.settings import Settings
 from liquidation.rules.policy import POLICY_KEYS, RULE_NAMES, Mode, PolicyError, read_policy
 from liquidation.store.locations import PostgresDatabase
 from tests.cli.commands import run

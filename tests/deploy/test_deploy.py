@@ -17,7 +17,7 @@ import pytest
 import trustme
 
 from liquidation.client import LiquidationClient, LiquidationRefused
-from liquidation.config.settings import serve_options
+from liquidation.config.options import serve_options
 from liquidation.rules.policy import read_policy
 from liquidation.values import ClaimTerms
 from tests.attacks.supply.locks import EXTRAS

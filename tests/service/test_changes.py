@@ -12,7 +12,7 @@ from liquidation.decisionlog.redaction import Masking, Sampling
 from liquidation.decisionlog.sink import LogSink
 from liquidation.decisionlog.writer import DecisionLog
 from liquidation.metrics import Instruments
-from liquidation.server.reload_reporter import ReloadReporter
+from liquidation.server.upkeep import ReloadReporter
 
 
 def now() -> datetime:

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from liquidation.server import channel_options
+from liquidation.server import listeners
 from liquidation.v1 import rules_service_pb2
 from tests import samples
 from tests.certificates import LOCAL, Authority
@@ -233,8 +233,8 @@ HALF_HELLO = b"\x16\x03\x01\x02\x00\x01"
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten seconds, which the server gives else, are long for a test."""
-    assert channel_options._HANDSHAKE_WITHIN_MS == 10_000
-    monkeypatch.setattr(channel_options, "_HANDSHAKE_WITHIN_MS", 300)
+    assert listeners._HANDSHAKE_WITHIN_MS == 10_000
+    monkeypatch.setattr(listeners, "_HANDSHAKE_WITHIN_MS", 300)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -305,8 +305,8 @@ async def test_clients_may_ping_as_often_as_they_are_allowed_to_and_not_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Eight pings each ten seconds, which is the real bound, are long for a test.
-    assert channel_options._ASKED_AT_MOST_EACH_MS == 10_000
-    monkeypatch.setattr(channel_options, "_ASKED_AT_MOST_EACH_MS", 100)
+    assert listeners._ASKED_AT_MOST_EACH_MS == 10_000
+    monkeypatch.setattr(listeners, "_ASKED_AT_MOST_EACH_MS", 100)
     # A server that neither answers nor sends away fails the test, and does not hang it.
     async with asyncio.timeout(60), running(tmp_path) as server:
         assert await pinged(server, 8, pause=0.15) == (8, b"")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from liquidation.config.settings.options import MASKABLE
+from liquidation.config.options import MASKABLE
 from liquidation.decisionlog.redaction import Masking, Sampling
 from tests import samples
 from tests.processes import serving

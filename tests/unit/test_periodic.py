@@ -3,7 +3,7 @@
 import threading
 from queue import SimpleQueue
 
-from liquidation.server.periodic import Periodic
+from liquidation.server.upkeep import Periodic
 
 NEVER_S = 3600.0
 

@@ -12,10 +12,15 @@ from liquidation import needs_extra
 from liquidation.config.settings import Settings
 from liquidation.metrics import MetricsError, new_metrics
 from liquidation.server.preflight.addresses import listening, metrics_address
-from liquidation.server.preflight.files import api_keys, candidate_rules, certificates, rules
+from liquidation.server.preflight.files import (
+    api_keys,
+    candidate_rules,
+    certificates,
+    decision_log,
+    rules,
+    store,
+)
 from liquidation.server.preflight.finding import Finding, State, note, ok, wrong
-from liquidation.server.preflight.places import decision_log
-from liquidation.server.preflight.stores import store
 
 __all__ = ["Finding", "State", "findings"]
 

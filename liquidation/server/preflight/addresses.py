@@ -22,10 +22,8 @@ from liquidation.server.listeners import (
     require_encryption,
     require_loopback,
 )
+from liquidation.server.preflight.files import lacks_directory
 from liquidation.server.preflight.finding import Finding, State, note, ok, wrong
-from liquidation.server.preflight.places import lacks_directory
-
-__all__ = ["listening", "metrics_address"]
 
 _LISTEN: Final = "listen"
 _METRICS: Final = "metrics"

@@ -1,5 +1,8 @@
-"""Whether the files that a server reads are sound, and what is in them."""
+"""Whether the server can use the files that it is told of."""
 
+import os
+import sqlite3
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -14,9 +17,10 @@ from liquidation.config.settings import Settings
 from liquidation.rules.numbers import plain
 from liquidation.rules.policy import RULE_NAMES, Mode, Policy
 from liquidation.server.preflight.finding import Finding, note, ok, wrong
+from liquidation.store.locations import DriverMissingError, SqliteFile, require_driver
+from liquidation.store.sqlite.schema import NEWEST, version_at
 
-__all__ = ["api_keys", "candidate_rules", "certificates", "rules"]
-
+_LOG: Final = "log"
 _TLS: Final = "tls"
 _CLIENT_CA: Final = "client CA"
 _KEYS: Final = "API keys"
@@ -24,6 +28,54 @@ _RULES: Final = "rules"
 _CANDIDATE: Final = "candidate rules"
 # What expires sooner than this is told.
 _SOON: Final = timedelta(days=14)
+_STORE: Final = "store"
+# The files beside a database, which whoever uses it must be able to write.
+_BESIDE: Final = ("-wal", "-shm", "-turn", "-inside", "-log")
+
+
+def lacks_directory(path: Path) -> str:
+    """Why nothing can be made at `path`; "" where it can."""
+    directory = path.parent
+    try:
+        mode = directory.stat().st_mode
+    except OSError as error:
+        return f"{directory}: {error.strerror}"
+    if not stat.S_ISDIR(mode):
+        return f"{directory} is not a directory"
+    if not os.access(directory, os.W_OK | os.X_OK):
+        return f"this user may not write in {directory}"
+    return ""
+
+
+def decision_log(settings: Settings) -> Finding:
+    """Whether lines can be appended where they should be; no file is made."""
+    path = settings.log_file
+    told = "standard output"
+    if path is not None:
+        problem, told = _appending(path)
+        if problem:
+            return wrong(_LOG, f"{path}: {problem}")
+    if not settings.log_redact:
+        return ok(_LOG, told)
+    told += f"; as hashes: {', '.join(settings.log_redact)}"
+    if settings.log_redact_key:
+        return ok(_LOG, told)
+    # Ids are few enough to be tried one by one.
+    return note(_LOG, f"{told}, which without --log-redact-key show to whoever has a list of ids")
+
+
+def _appending(path: Path) -> tuple[str, str]:
+    """Why nothing can be appended to `path`, "" where it can; and what is told then."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return lacks_directory(path), f"{path}: is not there yet, and will be made"
+    except OSError as error:
+        return str(error.strerror), ""
+    if stat.S_ISDIR(mode):
+        return "is a directory", ""
+    problem = "" if os.access(path, os.W_OK) else "this user may not write to it"
+    return problem, f"{path}: lines will be appended"
 
 
 def certificates(settings: Settings, now: datetime) -> Iterator[Finding]:
@@ -140,3 +192,54 @@ def _left(end: datetime, now: datetime) -> str:
 
 def _count(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
+
+
+def store(settings: Settings) -> Iterator[Finding]:
+    """What is to be told of the database, at least one finding."""
+    if isinstance(settings.store, SqliteFile):
+        yield _sqlite(settings.store)
+        return
+    try:
+        require_driver()
+    except DriverMissingError as error:
+        yield wrong(_STORE, str(error))
+        return
+    from liquidation.server.preflight.postgres import postgres  # noqa: PLC0415 - it needs an extra
+
+    yield from postgres(_STORE, settings.store)
+
+
+def _sqlite(file: SqliteFile) -> Finding:
+    path, name = file.path, file.told
+    if problem := lacks_directory(path) or _cannot_write(path):
+        return wrong(_STORE, f"{name}: {problem}")
+    if not path.exists():
+        return ok(_STORE, f"{name}: is not there yet, and will be made")
+    try:
+        version = version_at(path)
+    except sqlite3.Error as error:
+        return wrong(_STORE, f"{name}: {error}")
+    return _of_version(name, version)
+
+
+def _cannot_write(path: Path) -> str:
+    for each in (path, *(path.with_name(f"{path.name}{suffix}") for suffix in _BESIDE)):
+        if each.is_dir():
+            return f"{each} is a directory"
+        if each.exists() and not os.access(each, os.R_OK | os.W_OK):
+            return f"this user may not write to {each}"
+    return ""
+
+
+def _of_version(name: str, version: int | None) -> Finding:
+    if version is None:
+        return note(_STORE, f"{name}: holds the tables of another program, and none of this one's")
+    if version > NEWEST:
+        told = f"{name}: schema version {version}, of which {NEWEST} is the newest known here"
+        return wrong(_STORE, told)
+    if version == 0:
+        return ok(_STORE, f"{name}: is empty, and will be set up")
+    if version < NEWEST:
+        told = f"{name}: schema version {version}, which the start brings to {NEWEST} for good"
+        return note(_STORE, told)
+    return ok(_STORE, f"{name}: schema version {version}")

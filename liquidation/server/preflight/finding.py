@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["Finding", "State", "note", "ok", "wrong"]
-
 
 class State(Enum):
     """Whether a server can serve with it: it can, it can but look at this, it cannot."""

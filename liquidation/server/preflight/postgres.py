@@ -20,8 +20,6 @@ from liquidation.store.postgres.schema import (
     state_at,
 )
 
-__all__ = ["postgres"]
-
 # How long each host may take to let somebody in, and the one that does to answer, in seconds.
 _CONNECT_S: Final = 3
 _ANSWER_S: Final = 3.0

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from liquidation.metrics.exposition import Workers
 from liquidation.metrics.prometheus import Metrics
-from liquidation.metrics.workers import Workers
 from tests.service.metrics.scrapes import Scrape, rendered, scrape
 
 SPAWN = multiprocessing.get_context("spawn")

@@ -16,12 +16,9 @@ from tests.service.transport.echo import PATIENCE_S, Echo, plain
 QUEUE_MODULES = (
     "queue",
     "queue_call",
-    "queue_exchange",
     "queue_loop",
     "queue_streams",
-    "queue_subscription",
     "queue_waiting",
-    "queue_work",
 )
 
 

@@ -6,12 +6,19 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from liquidation.config.settings import forms
-from liquidation.config.settings.setting import Seconds, Section, Setting
+from liquidation.config.settings import (
+    DEFAULT_LISTEN,
+    Seconds,
+    Section,
+    Setting,
+    check_addresses,
+    check_owner,
+    parse_metrics_address,
+    parse_mode,
+    parse_share,
+    parse_store,
+)
 
-__all__ = ["DEFAULT_LISTEN", "MASKABLE", "SECTIONS", "serve_options"]
-
-DEFAULT_LISTEN: Final = "127.0.0.1:50051"
 # The keys of a log line whose texts may be masked.
 MASKABLE: Final = ("account_id", "liquidator_id", "request_id", "peer")
 
@@ -28,7 +35,7 @@ _CALLS: Final = Section(
             allowed="`HOST:PORT`, `unix:PATH`",
             repeatable=True,
             default=(DEFAULT_LISTEN,),
-            callback=forms.addresses,
+            callback=check_addresses,
         ),
         Setting(
             flag="--transport",
@@ -43,7 +50,7 @@ _CALLS: Final = Section(
             metavar="OCTAL",
             allowed="0 to 0777",
             default="0660",
-            callback=forms.octal_mode,
+            callback=parse_mode,
         ),
         Setting(
             flag="--unix-owner",
@@ -51,7 +58,7 @@ _CALLS: Final = Section(
             metavar="USER[:GROUP]",
             allowed="`USER`, `USER:GROUP`",
             unset="the user and group of the process",
-            callback=forms.owner,
+            callback=check_owner,
         ),
         Setting(
             flag="--allow-plaintext-beyond-loopback",
@@ -121,7 +128,7 @@ _DECIDING: Final = Section(
             metavar="sqlite:PATH|postgresql://URL",
             allowed="`sqlite:PATH`, `postgresql://USER@HOST:PORT/DATABASE`",
             default="sqlite:liquidation.db",
-            callback=forms.store,
+            callback=parse_store,
         ),
         Setting(
             flag="--store-timeout",
@@ -162,7 +169,7 @@ _LOG: Final = Section(
             metavar="SHARE",
             allowed="0 to 1",
             default="1",
-            callback=forms.share,
+            callback=parse_share,
         ),
         Setting(
             flag="--log-redact",
@@ -190,7 +197,7 @@ _WATCHING: Final = Section(
             metavar="HOST:PORT|PORT",
             allowed="`HOST:PORT`, `PORT`",
             unset="off",
-            callback=forms.metrics_address,
+            callback=parse_metrics_address,
         ),
         Setting(
             flag="--tracing",
