@@ -22,35 +22,31 @@ from liquidation.rules.model import (
     Terms,
 )
 
-# How long a caller waits for a store by default, in seconds; then it is told that there was no
-# answer.
+# How long a caller waits for a store by default, in seconds.
 TIMEOUT_S: Final = 2.0
-# Bytes of stored rows after which a page ends, whatever was asked for: what a client takes by
-# default is 4 MiB, and to read and render more would hold everyone up.
+# Bytes of stored rows after which a page ends: a gRPC client accepts 4 MiB by default, and to read
+# and render more would block everyone else.
 MAX_PAGE_BYTES: Final = 2 * 1024 * 1024
 
-# Is told of each group of writes once it is on disk: how many they are, and how many seconds the
-# commit took, waiting for other processes included. Called on whatever thread commits.
+# Called after each group of writes, on the thread that commits: how many writes, and how many
+# seconds the commit took, waiting for other processes included.
 CommitObserver = Callable[[int, float], None]
 
 
 class StoreError(Exception):
-    """What a store raises."""
+    """Base of what a store raises."""
 
 
 class StoreUnavailableError(StoreError):
-    """The store cannot be reached, or did not answer in time; what was asked may have happened."""
+    """The store is unreachable or did not answer in time; the request may have taken effect."""
 
 
 class SchemaError(StoreError):
-    """The stored schema is not one that this version can use; only at start."""
+    """This version cannot use the stored schema; raised at start only."""
 
 
 class AccountMismatchError(StoreError):
-    """A liquidation was put for another account than the one it is stored for.
-
-    `index` is its place among those that were put. Nothing of the whole call was stored.
-    """
+    """The liquidation at `index` of a put is stored for another account; nothing was stored."""
 
     def __init__(self, index: int) -> None:
         super().__init__(f"liquidation {index} of the call belongs to another account")
@@ -58,7 +54,7 @@ class AccountMismatchError(StoreError):
 
 
 class ClaimActiveError(StoreError):
-    """A liquidation was to be closed while `active`, a claim on it, is."""
+    """A liquidation cannot be closed while the claim `active` on it is."""
 
     def __init__(self, active: ActiveClaim) -> None:
         super().__init__(f"claim {active.claim_id} is active")
@@ -66,10 +62,7 @@ class ClaimActiveError(StoreError):
 
 
 class StateQuery(NamedTuple):
-    """What a request is about: its liquidation, whose account it says that is, and who claims.
-
-    `account_id` is that of the snapshot sent with the request, "" where there is none.
-    """
+    """What a request is about; `account_id` is that of the snapshot it brought, "" if none."""
 
     liquidation_id: int
     liquidator_id: str
@@ -77,17 +70,17 @@ class StateQuery(NamedTuple):
 
     @classmethod
     def about(cls, terms: Terms, snapshot: Liquidation | None) -> Self:
-        """The question that a request asks by its terms and the snapshot that it brought."""
+        """The query for a request's terms and snapshot."""
         account_id = "" if snapshot is None else snapshot.account_id
         return cls(terms.liquidation_id, terms.liquidator_id, account_id)
 
 
 @dataclass(frozen=True, slots=True)
 class PutResult:
-    """What became of a snapshot that was put, and the liquidation as it is stored now.
+    """The outcome for one snapshot, and the liquidation as it is stored now.
 
-    `applied` is False where the stored revision was not below, or the liquidation is closed.
-    `opened` is True where the liquidation was not known before.
+    `applied` is False if the stored revision is not lower, or the liquidation is closed. `opened`
+    is True if the liquidation is new.
     """
 
     liquidation: Liquidation
@@ -98,7 +91,7 @@ class PutResult:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some rows, and the key after which the next page begins; None on the last page."""
+    """Liquidations, and the id after which the next page begins; None on the last."""
 
     liquidations: Sequence[Liquidation]
     next_after: int | None
@@ -106,10 +99,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class BeginRequest:
-    """A claim that is to be granted if the rules accept it.
-
-    `claim_id` and `decision_id` are new; `snapshot` is what the request brought, if anything.
-    """
+    """A claim to grant if the rules accept it; `claim_id` and `decision_id` are new."""
 
     request_id: str
     claim_id: str
@@ -121,15 +111,15 @@ class BeginRequest:
 
 @dataclass(frozen=True, slots=True)
 class BeginResult:
-    """What became of a BeginRequest.
+    """The outcome of a BeginRequest.
 
     - Refused: `claim` is None, and `decision` says why.
     - Granted: `claim` is new, and `decision` the decision that granted it.
-    - Known: `known` is True, `claim` is what the request_id got before, and `decision` and
-      `decision_id` are those of then. Nothing was changed.
+    - Known: `known` is True, and `claim`, `decision` and `decision_id` are what the request_id got
+      before. Nothing was changed.
 
-    `state` is what was decided on, None where the claim was known. `put` is what became of the
-    snapshot, `expired` are claims whose lease was found to have run out.
+    `state` is what was decided on, None if the claim was known. `put` is the outcome for the
+    snapshot, `expired` are claims whose leases had run out.
     """
 
     claim: Claim | None
@@ -143,7 +133,7 @@ class BeginResult:
 
 @dataclass(frozen=True, slots=True)
 class ChangeResult:
-    """A claim as it stands after a change was tried, None where there is none of that id."""
+    """A claim after a change was tried; None if the id is unknown."""
 
     claim: Claim | None
     applied: bool
@@ -151,7 +141,7 @@ class ChangeResult:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRecord:
-    """A claim as it stands, and everything that happened to it, oldest first."""
+    """A claim and its events, oldest first."""
 
     claim: Claim
     history: Sequence[ClaimEvent]
@@ -159,7 +149,7 @@ class ClaimRecord:
 
 @dataclass(frozen=True, slots=True)
 class ClaimFilter:
-    """Which claims: "" , 0 and None stand for all."""
+    """Which claims to list; "", 0 and None stand for all."""
 
     account_id: str = ""
     liquidation_id: int = 0
@@ -168,7 +158,7 @@ class ClaimFilter:
 
 @dataclass(frozen=True, slots=True)
 class ClaimPage:
-    """Some claims, newest first, and the token below which the next page begins."""
+    """Claims, newest first, and the token below which the next page begins; None on the last."""
 
     claims: Sequence[Claim]
     next_below: int | None
@@ -176,29 +166,28 @@ class ClaimPage:
 
 _R = TypeVar("_R")
 
-# What is told how a request to a store ended: with a result, or with the exception that stands for
-# it (StoreUnavailableError, or one that the method names). Called exactly once, on the caller's
-# thread or on one of the store's; it must not wait.
+# Takes a request's result or its exception (StoreUnavailableError, or one that the method names).
+# Called exactly once, on the caller's thread or on one of the store's; it must not block.
 Done = Callable[[_R | Exception], None]
-# Is told of an error that is nobody's answer; must not raise.
+# Takes an error that answers no request; must not raise.
 Fault = Callable[[Exception], None]
 
 
-def tell(callback: Callable[[_R], None], outcome: _R, on_fault: Fault) -> None:
-    """Calls `callback`, and tells `on_fault` what it raises."""
+def report(callback: Callable[[_R], None], outcome: _R, on_fault: Fault) -> None:
+    """Calls `callback`, and reports what it raises to `on_fault`."""
     try:
         callback(outcome)
-    except Exception as error:  # noqa: BLE001 - a fault of whoever is told
+    except Exception as error:  # noqa: BLE001 - a fault of the callback
         with suppress(Exception):
             on_fault(error)
 
 
 @dataclass(frozen=True, slots=True)
 class StoreStats:
-    """How many of each there are.
+    """Row counts.
 
-    The lease of an `active` claim runs. That of an `overdue` one has run out, which is not written
-    down yet. `oldest_end` is when the claim ended that is to be purged first; None where none has.
+    The lease of an `overdue` claim has run out, which is not stored yet. `oldest_end` is the
+    earliest end of a claim, None if none has ended.
     """
 
     open_liquidations: int
@@ -214,17 +203,17 @@ class StoreStats:
 class Store(Protocol):
     """Where liquidations and claims are kept.
 
-    Every method returns at once. What was asked for is told to `done` when it is durable, or with
-    StoreUnavailableError when it is not known to be.
+    Every method returns at once. It calls `done` with the result when that is durable, or with
+    StoreUnavailableError when it may not be.
 
-    Leases are judged by the store's clock. A claim whose lease has run out is EXPIRED for every
-    reader at once, whether or not that is written down yet.
+    Leases run by the store's clock. A claim whose lease has run out is EXPIRED for every reader at
+    once, whether or not that is stored yet.
     """
 
     def states(self, queries: Sequence[StateQuery]) -> list[StoredState] | None:
-        """What is known about each request, in order, all as it is at one moment.
+        """What is known about each request, in order, all at one moment.
 
-        None if this store cannot tell without waiting: then `read_states` asks it.
+        None if this store cannot answer without waiting: use `read_states` then.
 
         Raises:
             StoreUnavailableError: the store cannot be read.
@@ -232,11 +221,11 @@ class Store(Protocol):
         ...
 
     def read_states(self, queries: Sequence[StateQuery], done: Done[list[StoredState]]) -> None:
-        """As `states`, by whatever it takes."""
+        """As `states`, and waits if it must."""
         ...
 
     def put(self, liquidations: Sequence[Liquidation], done: Done[list[PutResult]]) -> None:
-        """Stores snapshots, all or none, and answers for each in order.
+        """Stores snapshots, all or none; results are in their order.
 
         A snapshot is applied if its liquidation is new, or open with a lower revision stored. Ends
         with AccountMismatchError if one of them is stored for another account.
@@ -244,19 +233,18 @@ class Store(Protocol):
         ...
 
     def get(self, liquidation_id: int, done: Done[Liquidation | None]) -> None:
-        """The open liquidation of that id; None if it is closed or not known."""
+        """The open liquidation of that id; None if it is closed or unknown."""
         ...
 
     def page(self, account_id: str, after: int, size: int, done: Done[Page]) -> None:
-        """Up to `size` open liquidations with an id above `after`, by growing id.
+        """Up to `size` open liquidations with an id above `after`, in ascending order.
 
-        Of one account only, unless `account_id` is "". A page may have fewer: it ends behind the
-        row with which it reaches `MAX_PAGE_BYTES`.
+        Of one account, unless `account_id` is "". A page also ends at `MAX_PAGE_BYTES`.
         """
         ...
 
     def close_liquidation(self, liquidation_id: int, done: Done[Liquidation | None]) -> None:
-        """Ends an open liquidation, for good, and tells it; None if there is none.
+        """Ends an open liquidation for good and returns it; None if there is none.
 
         Ends with ClaimActiveError if a claim on it is active; the liquidation stays open.
         """
@@ -268,7 +256,7 @@ class Store(Protocol):
         decide: Callable[[StoredState], Decision],
         done: Done[BeginResult],
     ) -> None:
-        """Grants a claim if `decide` accepts it: one active claim an account, whoever else tries.
+        """Grants a claim if `decide` accepts it; an account has one active claim at most.
 
         The request_id, the snapshot, the decision and the account's slot are one transaction.
         `decide` is pure; it may run more than once, on any thread.
@@ -276,7 +264,7 @@ class Store(Protocol):
         ...
 
     def renew(self, claim_id: str, token: int, lease_us: int, done: Done[ChangeResult]) -> None:
-        """Lets an active claim's lease run for `lease_us` from now."""
+        """Extends an active claim's lease to `lease_us` from now."""
         ...
 
     def end(
@@ -293,40 +281,34 @@ class Store(Protocol):
     def claim(
         self, *, claim_id: str = "", request_id: str = "", done: Done[ClaimRecord | None]
     ) -> None:
-        """The claim of that claim_id, or else of that request_id, with its history.
-
-        Both are read at one moment.
-        """
+        """The claim of that claim_id, or else of that request_id, and its history at one moment."""
         ...
 
     def claims(
         self, wanted: ClaimFilter, below: int | None, size: int, done: Done[ClaimPage]
     ) -> None:
-        """Up to `size` claims with a fencing token below `below`, newest first.
-
-        A page may have fewer, as one of liquidations.
-        """
+        """Up to `size` claims with a fencing token below `below`, newest first; see `page`."""
         ...
 
     def count_active(self, done: Done[int]) -> None:
-        """How many claims are active and their lease not over, on all accounts."""
+        """How many claims are active, on all accounts."""
         ...
 
     def expire(self, most: int, done: Done[Sequence[Claim]]) -> None:
-        """Writes down up to `most` leases that ran out; each is told to one caller only."""
+        """Stores the end of up to `most` leases that ran out; returns each to one caller only."""
         ...
 
     def purge(self, retention_us: int, most: int, done: Done[int]) -> None:
-        """Forgets up to `most` claims that ended longer than `retention_us` ago; tells how many.
+        """Deletes up to `most` claims that ended over `retention_us` ago; returns how many.
 
-        What an account's last completed claim settled is not forgotten.
+        An account's last completed revision stays.
         """
         ...
 
     def probe(self, done: Done[None]) -> None:
-        """Ends well if the store answers."""
+        """Succeeds if the store answers."""
         ...
 
     def close(self) -> None:
-        """Finishes what is under way and releases everything. Nothing may be called after."""
+        """Finishes what is under way and releases everything; no call may follow."""
         ...

@@ -21,7 +21,7 @@ from liquidation.store.records import microseconds
 from liquidation.store.sqlite.connections import StoreClock
 from liquidation.store.sqlite.source import Row, Source, alone
 
-# Is told, now and then, what is being done, "copied" or "compared", and of how many rows it was.
+# Called now and then with what is being done, "copied" or "compared", and how many rows are.
 Progress = Callable[[str, int], None]
 
 # Rows between two words on the progress, and rows that are fetched at once.

@@ -17,7 +17,7 @@ from liquidation.rules.record import (
     terms_from_record,
     terms_record,
 )
-from liquidation.store.base import BeginRequest
+from liquidation.store.base import BeginRequest, BeginResult
 
 LEASE_RAN_OUT: Final = "The lease ran out."
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -132,7 +132,7 @@ def claim_from(
     """The claim in a row, as it stands now.
 
     `row` is fencing_token, claim_id, request_id, account_id, terms, positions, revision, state,
-    end_reason; terms and positions are records. `over` tells that its lease has run out, whatever
+    end_reason; terms and positions are records. `over` says that its lease has run out, whatever
     is written down: then it is EXPIRED.
     """
     token, claim_id, request_id, account_id, terms, positions, revision, state, reason = row
@@ -168,8 +168,8 @@ def _decision_record(decision_id: str, decision: Decision) -> dict[str, Any]:
     }
 
 
-def decision_from(record: Mapping[str, Any], claim: Claim) -> tuple[str, Decision]:
-    """The id of the decision that granted a claim, and the decision."""
+def known_result(claim: Claim, record: Mapping[str, Any]) -> BeginResult:
+    """What a request_id got before: the claim, and the `record` of the decision that granted it."""
     total, least, margin, maintenance = (number or "" for number in record["numbers"])
     decision = Decision(
         None,
@@ -181,4 +181,4 @@ def decision_from(record: Mapping[str, Any], claim: Claim) -> tuple[str, Decisio
         claim.liquidation_revision,
         claim.account_id,
     )
-    return record["decision_id"], decision
+    return BeginResult(claim, decision, record["decision_id"], known=True)

@@ -7,7 +7,7 @@ import pytest
 
 from liquidation.rules.model import ClaimEvent, ClaimState
 from liquidation.store.base import ClaimActiveError, ClaimFilter, ClaimRecord
-from liquidation.store.postgres import states as postgres_pages
+from liquidation.store.postgres import rows as postgres_pages
 from liquidation.store.sqlite import rows as sqlite_pages
 from tests.clocks import Clock
 from tests.store.builders import (

@@ -7,7 +7,7 @@ import pytest
 
 from liquidation.rules.model import Liquidation, StoredState
 from liquidation.store.base import AccountMismatchError, StateQuery
-from liquidation.store.postgres import states as postgres_pages
+from liquidation.store.postgres import rows as postgres_pages
 from liquidation.store.sqlite import rows as sqlite_pages
 from tests.store.builders import PLAIN, of_account, snapshot, state_of, with_account
 from tests.store.conftest import OpenStore

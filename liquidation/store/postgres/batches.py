@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from liquidation.store.base import Done, Fault, StoreUnavailableError, tell
+from liquidation.store.base import Done, Fault, StoreUnavailableError, report
 
 _Q = TypeVar("_Q")
 _R = TypeVar("_R")
@@ -38,7 +38,7 @@ class Ask(Protocol[_Q_contra, _R_co]):
 
 
 class _Waiting(Generic[_Q, _R]):
-    """A question, and whom to tell the answer until `due_s`; None once it is told."""
+    """A question whose `done` takes the answer until `due_s`; None once it has."""
 
     __slots__ = ("done", "due_s", "question")
 
@@ -49,7 +49,7 @@ class _Waiting(Generic[_Q, _R]):
 
 
 class Batches(Generic[_Q, _R]):
-    """Asks questions together, and tells each caller its own answer; for the thread of a loop."""
+    """Asks questions together and gives each caller its own answer; for the thread of a loop."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Batches(Generic[_Q, _R]):
         """Asks `ask` many questions at once, in up to `lanes` batches at once.
 
         Questions join a batch until their weights are `most`. A caller waits for `patience_s`.
-        `on_fault` is told what callbacks raise.
+        `on_fault` takes what callbacks raise.
         """
         self._ask = ask
         self._most = most
@@ -74,7 +74,7 @@ class Batches(Generic[_Q, _R]):
         self._queue: deque[_Waiting[_Q, _R]] = deque()
         self._busy = 0
         self._under_way: set[asyncio.Task[None]] = set()
-        # By growing `due_s`; those that were told since are taken out when they would be due.
+        # By growing `due_s`; those answered since are removed when they would be due.
         self._waiting: deque[_Waiting[_Q, _R]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -105,11 +105,11 @@ class Batches(Generic[_Q, _R]):
         while self._waiting and (
             self._waiting[0].due_s <= until_s or self._waiting[0].done is None
         ):
-            told = f"no answer within {self._patience_s:g} s"
-            self._tell(self._waiting.popleft(), StoreUnavailableError(told))
+            message = f"no answer within {self._patience_s:g} s"
+            self._report(self._waiting.popleft(), StoreUnavailableError(message))
 
     async def drained(self) -> None:
-        """Returns when nothing is under way; who still waits is told that there is no answer."""
+        """Returns when nothing is under way; callers that still wait get StoreUnavailableError."""
         while self._under_way:
             await asyncio.wait(self._under_way)
         self._end(until_s=float("inf"))
@@ -156,9 +156,9 @@ class Batches(Generic[_Q, _R]):
             answers = [error] * len(batch)
         for waiting, answer in zip(batch, answers, strict=True):
             if waiting.done is not None:
-                self._tell(waiting, answer)
+                self._report(waiting, answer)
 
-    def _tell(self, waiting: _Waiting[_Q, _R], answer: _R | Exception) -> None:
+    def _report(self, waiting: _Waiting[_Q, _R], answer: _R | Exception) -> None:
         done, waiting.done = waiting.done, None
         if done is not None:
-            tell(done, answer, self._on_fault)
+            report(done, answer, self._on_fault)

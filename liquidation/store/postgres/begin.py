@@ -16,17 +16,16 @@ from liquidation.rules.decision import Decision, facts_of
 from liquidation.rules.model import Claim, StoredState
 from liquidation.store.base import BeginRequest, BeginResult, PutResult, StateQuery
 from liquidation.store.postgres import SQL
-from liquidation.store.postgres.claims import claim_of, expire_accounts, known_from, known_requests
+from liquidation.store.postgres.claims import claim_of
 from liquidation.store.postgres.connection import Rows, Transaction
-from liquidation.store.postgres.liquidations import Puts
-from liquidation.store.postgres.states import (
+from liquidation.store.postgres.rows import (
+    Puts,
     about,
     lock_accounts,
     state_from,
-    states,
     written,
 )
-from liquidation.store.records import account_of, claim_record, granted, microseconds
+from liquidation.store.records import account_of, claim_record, granted, known_result, microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ class Slot:
         return _begun(self.begin, self.found, self.decision, claim)
 
     def taken(self, state: StoredState) -> BeginResult | Exception:
-        """The outcome where `state` tells who holds the slot."""
+        """The outcome if another claim holds the slot, as `state` says."""
         return _refused(self.begin, replace(self.found, state=state))
 
 
@@ -92,7 +91,7 @@ async def begin_all(
     """What became of each request, in order; see `Store.begin`.
 
     `earlier` holds, by claim_id, what was to be stored; it is the same whenever the same requests
-    are tried again, and tells a claim that was stored by a COMMIT without an answer.
+    are tried again, and identifies a claim stored by a COMMIT that was not answered.
     """
     found = await _look(transaction, begins)
     answers: dict[int, BeginResult | Exception] = {}
@@ -126,15 +125,15 @@ async def _look(transaction: Transaction, begins: Sequence[Begin]) -> list[_Foun
     puts = Puts(brought, [each.request_id for each in bring])
     _, locked, over, *stored, state_rows, known_rows = await transaction.ask(
         *lock_accounts(asked),
-        expire_accounts(asked),
+        (SQL["expire_accounts"], asked),
         *puts.statements(asked),
-        states(asked),
-        known_requests(asked),
+        (SQL["states"], asked),
+        (SQL["known_requests"], asked),
     )
     accounts = {account_id for (account_id,) in locked}
     outcomes = iter(puts.outcomes(stored))
     known = _by_request(known_rows)
-    # A lease that ran out is told once, by the first whose account it is.
+    # A lease that ran out is reported once, to the first request about its account.
     expired: dict[str, list[Claim]] = defaultdict(list)
     for row in over:
         claim = claim_of(row)
@@ -162,11 +161,12 @@ def _about(requests: Sequence[BeginRequest]) -> dict[str, Any]:
 
 
 def _by_request(rows: Rows) -> dict[str, BeginResult]:
-    return {each.claim.request_id: each for each in map(known_from, rows) if each.claim}
+    claims = ((claim_of(row), row[-1]) for row in rows)
+    return {claim.request_id: known_result(claim, decision) for claim, decision in claims}
 
 
 def _decided(begin: Begin, found: _Found) -> BeginResult | Exception | Slot:
-    """What the rules say as if the slot were free: whether it is, the insert tells."""
+    """The decision as if the slot were free: only the insert finds out whether it is."""
     if found.known is not None:
         return replace(found.known, expired=found.expired)
     try:
@@ -178,7 +178,7 @@ def _decided(begin: Begin, found: _Found) -> BeginResult | Exception | Slot:
         return Slot(begin, found, decision, account_id)
     if found.state.active_claim is None:
         return _begun(begin, found, decision)
-    # A claim in process is told before what the later rules have against this one.
+    # A claim in process is reported before what the later rules have against this one.
     return _refused(begin, found)
 
 
@@ -242,7 +242,7 @@ async def _in_the_way(
     # It came between the look and the insert: it was asked for together with this one.
     asked = _about([slots[number].begin.request for number in unseen])
     state_rows, known_rows = await transaction.ask(
-        states(asked), known_requests(asked), commit=True
+        (SQL["states"], asked), (SQL["known_requests"], asked), commit=True
     )
     known = _by_request(known_rows)
     for number, row in zip(unseen, state_rows, strict=True):

@@ -1,19 +1,19 @@
 """Claims in PostgreSQL: as they are read, and as they change after they were granted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from liquidation.rules.model import Claim, ClaimEvent, ClaimState
-from liquidation.store.base import BeginResult, ChangeResult, ClaimFilter, ClaimPage, ClaimRecord
+from liquidation.store.base import ChangeResult, ClaimFilter, ClaimPage, ClaimRecord
 from liquidation.store.postgres import SQL
-from liquidation.store.postgres.connection import Statement, Transaction
-from liquidation.store.postgres.states import (
+from liquidation.store.postgres.connection import Transaction
+from liquidation.store.postgres.rows import (
     bounded,
     is_cut,
     written,
 )
-from liquidation.store.records import claim_from, decision_from, microseconds
+from liquidation.store.records import claim_from, microseconds
 
 # One statement, and so one moment: each column of the claim's events is an array.
 _EVENTS: Final = ", ".join(
@@ -45,18 +45,6 @@ def claim_of(row: Sequence[Any]) -> Claim:
         None if end is None else microseconds(end),
         over=expire <= now,
     )
-
-
-def known_requests(asked: Mapping[str, Any]) -> Statement:
-    """What the request_ids that are asked about got before."""
-    return SQL["known_requests"], asked
-
-
-def known_from(row: Sequence[Any]) -> BeginResult:
-    """What a row of `known_requests` says."""
-    claim = claim_of(row)
-    decision_id, decision = decision_from(row[-1], claim)
-    return BeginResult(claim, decision, decision_id, known=True)
 
 
 async def record(transaction: Transaction, key: str, value: str) -> ClaimRecord | None:
@@ -149,11 +137,6 @@ async def change_all(transaction: Transaction, changes: Sequence[Change]) -> lis
         ChangeResult(known.get(each.claim_id), applied=n in applied)
         for n, each in enumerate(changes)
     ]
-
-
-def expire_accounts(asked: Mapping[str, Any]) -> Statement:
-    """Writes down the leases that ran out on the accounts that are asked about."""
-    return SQL["expire_accounts"], asked
 
 
 async def expire(transaction: Transaction, most: int) -> tuple[Claim, ...]:

@@ -38,8 +38,8 @@ _LAST_WORDS: Final = ("FATAL", "PANIC")
 class Transaction:
     """One transaction. It ends with the `ask` that commits, or is rolled back.
 
-    `in_doubt` tells that COMMIT was sent and no answer came that can be trusted, `lost` that there
-    is no connection any more.
+    `in_doubt` is True if COMMIT was sent without a trustworthy answer, `lost` if the connection is
+    gone.
     """
 
     def __init__(self, connection: Connection, limits: str) -> None:
@@ -147,8 +147,8 @@ PARAMETERS: Final = {
     "keepalives_count": 2,
 }
 
-# The driver and its pool tell each attempt that failed to whoever listens, and else standard error;
-# the decision log and the commands tell it once.
+# The driver and its pool log each failed attempt, to standard error if nothing else listens; the
+# decision log and the commands report it once.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 
@@ -214,22 +214,22 @@ def _cut(connection: Connection) -> None:
         copy.shutdown(socket.SHUT_RDWR)
 
 
-def telling(failed: Callable[[psycopg.Error], None]) -> type[Connection]:
-    """A connection that tells why it could not be made; the pool only says that it was not."""
+def reporting(failed: Callable[[psycopg.Error], None]) -> type[Connection]:
+    """A connection that reports why it could not be made; the pool only says that it was not."""
 
-    class Telling(AsyncConnection[tuple[Any, ...]]):
+    class Reporting(AsyncConnection[tuple[Any, ...]]):
         @classmethod
-        async def connect(cls, *told: Any, **more: Any) -> Any:
+        async def connect(cls, *positional: Any, **more: Any) -> Any:
             try:
-                return await super().connect(*told, **more)
+                return await super().connect(*positional, **more)
             except psycopg.Error as error:
                 failed(error)
                 raise
 
-    return Telling
+    return Reporting
 
 
-def told_of(error: psycopg.Error) -> str:
+def describe(error: psycopg.Error) -> str:
     """What happened, in one line; the server's details are left out, since they hold values."""
     text = error.diag.message_primary or str(error).partition("\n")[0]
     code = f" ({error.sqlstate})" if error.sqlstate else ""

@@ -25,10 +25,10 @@ from liquidation.store.postgres.connection import (
     Connection,
     Transaction,
     cut_off,
+    describe,
     limits_of,
+    reporting,
     require_utf8,
-    telling,
-    told_of,
 )
 from liquidation.store.postgres.schema import SchemaState
 
@@ -50,7 +50,7 @@ _IMPATIENT: Final = 0.2
 # comes alone (p50 2.6 ms in place of 5.1): the server plans them no more. What is prepared
 # belongs to a session, so this is for connections without a pooler in between.
 _PREPARED_FROM: Final = 1
-# What a statement is told that was prepared in another session, or is there already.
+# Errors of a statement that was prepared in another session, or is prepared already.
 _NOT_PREPARED: Final = (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement)
 
 # The server asks for another try: nothing of this one was kept.
@@ -72,11 +72,11 @@ class Database:
             StoreError: `url` is not one that libpq takes.
         """
         try:
-            told = conninfo_to_dict(url)
+            parameters = conninfo_to_dict(url)
         except psycopg.ProgrammingError:
             # Its text may repeat the password.
             raise StoreError("the URL of the PostgreSQL database is not a sound one") from None
-        given = {name: value for name, value in PARAMETERS.items() if name not in told}
+        given = {name: value for name, value in PARAMETERS.items() if name not in parameters}
         self._timeout_s = timeout_s
         self._limits = {
             patient: limits_of(timeout_s, timeout_s * (_PATIENT if patient else _IMPATIENT))
@@ -89,7 +89,7 @@ class Database:
         self._under_way: set[asyncio.Task[Any]] = set()
         self._pool = AsyncConnectionPool(
             url,
-            connection_class=telling(self._failed),
+            connection_class=reporting(self._failed),
             kwargs={"autocommit": True, "prepare_threshold": None} | given,
             min_size=min(2, connections),
             max_size=connections,
@@ -152,17 +152,17 @@ class Database:
                     return await work(transaction)
             except PoolTimeout as error:
                 why = before or self._problem or "all connections are in use"
-                told = f"no connection within {self._timeout_s:g} s: {why}"
-                raise StoreUnavailableError(told) from error
+                message = f"no connection within {self._timeout_s:g} s: {why}"
+                raise StoreUnavailableError(message) from error
             except errors.LockNotAvailable as error:
                 raise ContendedError("others held the account for too long") from error
             except psycopg.Error as error:
-                told = self._why(error, transaction, before, late=loop.time() >= until)
+                message = self._why(error, transaction, before, late=loop.time() >= until)
                 again = await self._again(error, transaction, repeatable=repeatable)
                 pause_s = _drawn(_LEFT_PAUSE_S if isinstance(error, _LEFT) else _PAUSE_S)
                 if not again or loop.time() + pause_s >= until:
-                    raise StoreUnavailableError(told) from error
-                before = told
+                    raise StoreUnavailableError(message) from error
+                before = message
             await asyncio.sleep(pause_s)
 
     async def _again(
@@ -183,11 +183,11 @@ class Database:
         self, error: psycopg.Error, transaction: Transaction | None, before: str, *, late: bool
     ) -> str:
         """Why a transaction failed; of one that was cut off, what had happened `before`."""
-        told = told_of(error)
+        message = describe(error)
         if late and transaction is not None and transaction.lost:
-            told = f"no answer within {self._timeout_s:g} s{before and f', before: {before}'}"
+            message = f"no answer within {self._timeout_s:g} s{before and f', before: {before}'}"
         in_doubt = transaction is not None and transaction.in_doubt
-        return f"{told}{_IN_DOUBT}" if in_doubt and _IN_DOUBT not in told else told
+        return f"{message}{_IN_DOUBT}" if in_doubt and _IN_DOUBT not in message else message
 
     @asynccontextmanager
     async def _transaction(self, until: float, limits: str) -> AsyncIterator[Transaction]:
@@ -250,7 +250,7 @@ class Database:
                 await transaction.aclose()
 
     def _failed(self, error: Exception) -> None:
-        self._problem = told_of(error) if isinstance(error, psycopg.Error) else str(error)
+        self._problem = describe(error) if isinstance(error, psycopg.Error) else str(error)
 
 
 def _drawn(between: tuple[float, float]) -> float:

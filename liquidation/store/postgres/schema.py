@@ -263,7 +263,7 @@ class DatabaseStatus:
                 not server.synchronous_standby_names and not server.standby
             ),
         }
-        return tuple(told for told, holds in found.items() if holds)
+        return tuple(note for note, holds in found.items() if holds)
 
 
 async def look(connection: AsyncConnection[Any]) -> DatabaseStatus:
@@ -305,7 +305,7 @@ async def missing_privileges(connection: AsyncConnection[Any]) -> tuple[str, ...
     rows = await connection.execute(
         SQL["missing_privileges"], tuple(map(list, zip(*pairs, strict=True)))
     )
-    return tuple(told for (told,) in await rows.fetchall())
+    return tuple(privilege for (privilege,) in await rows.fetchall())
 
 
 async def _stats(connection: AsyncConnection[Any]) -> tuple[StoreStats | None, str]:

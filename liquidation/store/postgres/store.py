@@ -27,9 +27,9 @@ from liquidation.store.base import (
     Page,
     PutResult,
     StateQuery,
-    tell,
+    report,
 )
-from liquidation.store.postgres import claims, liquidations, states
+from liquidation.store.postgres import claims, rows
 from liquidation.store.postgres.batches import Batches
 from liquidation.store.postgres.begin import Begin, Slot, begin_all
 from liquidation.store.postgres.claims import Change
@@ -104,7 +104,7 @@ class PostgresStore:
     ) -> Self:
         """Uses up to `connections` to the database at `url`; no answer takes above `timeout_s`.
 
-        At most `group` writes share a commit, told to `committed`. `on_fault` is told what
+        At most `group` writes share a commit, reported to `committed`. `on_fault` takes what
         callbacks raise. It begins to connect, and does not wait for it.
 
         Raises:
@@ -123,18 +123,19 @@ class PostgresStore:
         self._submit_all(self._puts, liquidations, done)
 
     def get(self, liquidation_id: int, done: Done[Liquidation | None]) -> None:
-        self._read(lambda transaction: liquidations.get(transaction, liquidation_id), done)
+        self._read(lambda transaction: rows.get_liquidation(transaction, liquidation_id), done)
 
     def page(self, account_id: str, after: int, size: int, done: Done[Page]) -> None:
         self._read(
-            lambda transaction: liquidations.page(transaction, account_id, after, size), done
+            lambda transaction: rows.page_of_liquidations(transaction, account_id, after, size),
+            done,
         )
 
     def close_liquidation(self, liquidation_id: int, done: Done[Liquidation | None]) -> None:
-        # Done again, it would tell of a liquidation that is not known.
+        # Repeated, it would report an unknown liquidation.
         self._start(
             lambda: self._write(
-                lambda transaction: liquidations.close(transaction, liquidation_id),
+                lambda transaction: rows.close_liquidation(transaction, liquidation_id),
                 repeatable=False,
             ),
             done,
@@ -199,7 +200,7 @@ class PostgresStore:
         if questions:
             self._ask(lambda: batches.submit(questions, done))
         else:
-            self._ask(lambda: tell(done, [], self._on_fault))
+            self._ask(lambda: report(done, [], self._on_fault))
 
     def _read(self, work: Callable[[Transaction], Awaitable[_R]], done: Done[_R]) -> None:
         """Tells what a transaction returns, in a time that the database bounds."""
@@ -207,7 +208,7 @@ class PostgresStore:
 
     def _start(self, work: Callable[[], Coroutine[Any, Any, _R]], done: Done[_R]) -> None:
         def start() -> None:
-            task = asyncio.create_task(self._told(work(), done))
+            task = asyncio.create_task(self._report(work(), done))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
 
@@ -238,28 +239,28 @@ class PostgresStore:
             await asyncio.wait(self._under_way)
         await self._database.aclose()
 
-    async def _told(self, work: Coroutine[Any, Any, _R], done: Done[_R]) -> None:
+    async def _report(self, work: Coroutine[Any, Any, _R], done: Done[_R]) -> None:
         outcome: _R | Exception
         try:
             outcome = await work
-        except Exception as error:  # noqa: BLE001 - told to the one who asked
+        except Exception as error:  # noqa: BLE001 - handed to the caller
             outcome = error
-        tell(done, outcome, self._on_fault)
+        report(done, outcome, self._on_fault)
 
     async def _read_states(
         self, calls: Sequence[Sequence[StateQuery]], /, *, alone: bool
     ) -> list[list[StoredState]]:
         return await self._database.run(
-            lambda transaction: states.states_of_all(transaction, calls),
+            lambda transaction: rows.states_of_all(transaction, calls),
             patient=alone,
         )
 
     async def _put(
         self, calls: Sequence[Sequence[Liquidation]], /, *, alone: bool
     ) -> list[list[PutResult] | Exception]:
-        # Done again, it would tell of what it has stored itself as known before.
+        # Repeated, it would report what it has just stored as known before.
         return await self._write(
-            lambda transaction: liquidations.put_all(transaction, calls),
+            lambda transaction: rows.put_all(transaction, calls),
             len(calls),
             repeatable=False,
             patient=alone,
@@ -294,5 +295,5 @@ class PostgresStore:
         begun = time.monotonic()
         result = await self._database.run(work, repeatable=repeatable, patient=patient)
         took_s = time.monotonic() - begun
-        tell(lambda _: self._committed(writes, took_s), None, self._on_fault)
+        report(lambda _: self._committed(writes, took_s), None, self._on_fault)
         return result

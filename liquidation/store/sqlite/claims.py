@@ -1,7 +1,7 @@
 """Claims in SQLite as they change; every function runs inside a transaction of the caller.
 
 The account's slot is taken by inserting the claim: the unique index on active claims lets exactly
-one in, whatever the rules were told of the slot before.
+one in, whatever the rules saw of the slot before.
 """
 
 import sqlite3

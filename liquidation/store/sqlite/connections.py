@@ -54,10 +54,10 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
 
 
 def cannot_read(error: sqlite3.Error) -> StoreUnavailableError:
-    """What a caller is told when SQLite cannot read."""
-    told = StoreUnavailableError(f"cannot read: {error}")
-    told.__cause__ = error
-    return told
+    """The error for callers when SQLite cannot read."""
+    unavailable = StoreUnavailableError(f"cannot read: {error}")
+    unavailable.__cause__ = error
+    return unavailable
 
 
 class Reader:
@@ -76,7 +76,7 @@ class Reader:
                 outcome = self._at_one_moment(work)
         except sqlite3.Error as error:
             outcome = cannot_read(error)
-        except Exception as error:  # noqa: BLE001 - told to the one who asked
+        except Exception as error:  # noqa: BLE001 - handed to the caller
             outcome = error
         done(outcome)
 

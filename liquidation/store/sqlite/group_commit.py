@@ -23,7 +23,7 @@ from liquidation.store.base import (
     Done,
     Fault,
     StoreUnavailableError,
-    tell,
+    report,
 )
 from liquidation.store.sqlite.connections import FileLock
 
@@ -31,7 +31,7 @@ Job = Callable[[sqlite3.Connection], Any]
 
 
 class Write:
-    """A job for the writer, and whom to tell how it ended: None once that is told."""
+    """A job for the writer, whose `done` takes the outcome: None once it has."""
 
     __slots__ = ("done", "due_s", "job")
 
@@ -42,17 +42,17 @@ class Write:
 
 
 class Deadlines:
-    """Tells writes that their time is over, on a thread that sleeps while nothing is due."""
+    """Ends writes whose time is over, on a thread that sleeps while nothing is due."""
 
     def __init__(self, timeout_s: float, on_fault: Fault) -> None:
         """Each write is waited for during `timeout_s`."""
         self._timeout_s = timeout_s
         self._on_fault = on_fault
-        self._telling = threading.Lock()
+        self._lock = threading.Lock()
         self._closed = threading.Event()
         # Set while the thread looks after the writes by itself.
         self._awake = threading.Event()
-        # By growing `due_s`; those that were told since are taken out when they would be due.
+        # By growing `due_s`; those answered since are removed when they would be due.
         self._writes: deque[Write] = deque()
         self._thread = threading.Thread(target=self._run, name="sqlite-deadlines", daemon=True)
         self._thread.start()
@@ -66,15 +66,15 @@ class Deadlines:
         return write
 
     def take(self, writes: Sequence[Write]) -> list[Done[Any] | None]:
-        """Whom to tell how each ended, None if that was told; the caller tells them."""
-        with self._telling:
+        """The callbacks to call with each outcome, None if called already."""
+        with self._lock:
             takers = [write.done for write in writes]
             for write in writes:
                 write.done = None
         return takers
 
     def close(self) -> None:
-        """Tells all who still wait that there was no commit, and ends the thread."""
+        """Ends all that still wait without a commit, and the thread."""
         self._closed.set()
         self._awake.set()
         self._thread.join()
@@ -86,7 +86,7 @@ class Deadlines:
                 if not self._writes:
                     self._awake.wait()
                 continue
-            # What is told before it is due need not be looked at before.
+            # A write that is answered in time need not be looked at before.
             self._closed.wait(self._writes[0].due_s - time.monotonic())
             self._end(until_s=time.monotonic())
         self._end(until_s=float("inf"))
@@ -97,8 +97,8 @@ class Deadlines:
             over.append(self._writes.popleft())
         for done in self.take(over):
             if done is not None:
-                told = f"no commit within {self._timeout_s:g} s"
-                tell(done, StoreUnavailableError(told), self._on_fault)
+                message = f"no commit within {self._timeout_s:g} s"
+                report(done, StoreUnavailableError(message), self._on_fault)
 
 
 # A group is bounded so that the first job in it does not wait for a flood behind it.
@@ -131,9 +131,9 @@ class GroupCommit:
     ) -> None:
         """Takes both over. `connection` is in autocommit mode and usable from any thread.
 
-        `most` bounds a group; 1 commits each job by itself. `committed` is told of each group,
-        and `on_fault` what it, or a `done`, raises. A caller waits for `timeout_s`. `pause` is how
-        the thread waits for more jobs, so many seconds.
+        `most` bounds a group; 1 commits each job by itself. `committed` is called after each group,
+        and `on_fault` with what it, or a `done`, raises. A caller waits for `timeout_s`. `pause`
+        sleeps so many seconds while the thread waits for more jobs.
         """
         self._connection = connection
         self._file_lock = file_lock
@@ -148,7 +148,7 @@ class GroupCommit:
         self._thread.start()
 
     def submit(self, job: Job, done: Done[Any]) -> None:
-        """Runs `job` in the next group, and tells `done` its result once that is on disk.
+        """Runs `job` in the next group, and calls `done` with its result once that is on disk.
 
         Or what the job raised, or StoreUnavailableError if the group was not committed, or not in
         time. A job whose time is over before its group begins never runs.
@@ -174,13 +174,13 @@ class GroupCommit:
             except Exception as error:  # noqa: BLE001 - a fault of ours: the thread serves the next
                 self._roll_back()
                 outcomes = [error] * len(group)
-                tell(self._on_fault, error, self._on_fault)
-            self._tell(group, outcomes)
+                report(self._on_fault, error, self._on_fault)
+            self._report(group, outcomes)
         self._connection.close()
         self._file_lock.close()
 
     def _gather(self, group: list[Write]) -> bool:
-        """Adds to the first job who goes with it; True if there will be no other group."""
+        """Adds jobs to the first; True if no group follows."""
         ended = self._drain(group)
         if max(len(group), self._last) >= _BUSY:
             for _ in range(_STEPS):
@@ -195,7 +195,7 @@ class GroupCommit:
         return ended
 
     def _drain(self, group: list[Write]) -> bool:
-        """Adds what is queued, up to a full group. True if there will be no more."""
+        """Adds queued jobs; True if no more will come."""
         while len(group) < self._most:
             try:
                 queued = self._queue.get_nowait()
@@ -219,7 +219,7 @@ class GroupCommit:
         ran = sum(outcome is not _NOT_BEGUN for outcome in outcomes)
         if ran:
             took_s = time.monotonic() - begun
-            tell(lambda _: self._committed(ran, took_s), None, self._on_fault)
+            report(lambda _: self._committed(ran, took_s), None, self._on_fault)
         return outcomes
 
     def _transaction(self, group: Sequence[Write]) -> list[Any]:
@@ -261,11 +261,11 @@ class GroupCommit:
                 # SQLite rolls back by itself on a full disk or an I/O error.
                 return
 
-    def _tell(self, group: Sequence[Write], outcomes: Sequence[Any]) -> None:
+    def _report(self, group: Sequence[Write], outcomes: Sequence[Any]) -> None:
         takers = self._deadlines.take(group)
         for done, outcome in zip(takers, outcomes, strict=True):
             if done is not None:
-                tell(done, outcome, self._on_fault)
+                report(done, outcome, self._on_fault)
         for write in group:
             # What it holds is let go of now, and not when it would have been due.
             write.job = _forgotten

@@ -23,7 +23,7 @@ from liquidation.store.base import (
     Page,
     PutResult,
 )
-from liquidation.store.records import claim_from, decision_from, liquidation_text
+from liquidation.store.records import claim_from, known_result, liquidation_text
 from liquidation.store.sqlite import SQL
 from liquidation.store.sqlite.connections import StoreClock
 
@@ -152,9 +152,7 @@ def known(connection: sqlite3.Connection, request_id: str, clock: StoreClock) ->
     ).fetchone()
     if row is None:
         return None
-    claim = claim_of(row, clock)
-    decision_id, decision = decision_from(orjson.loads(row[-1]), claim)
-    return BeginResult(claim, decision, decision_id, known=True)
+    return known_result(claim_of(row, clock), orjson.loads(row[-1]))
 
 
 def find(connection: sqlite3.Connection, key: str, value: str, clock: StoreClock) -> Claim | None:

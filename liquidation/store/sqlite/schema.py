@@ -130,5 +130,5 @@ def _stats(path: Path, clock: StoreClock) -> StoreStats:
     with reading(path) as connection:
         row: tuple[Any, ...] = connection.execute(SQL["stats"], now(clock)).fetchone()
     *counts, oldest_us = row
-    told = (*counts, None if oldest_us is None else moment(oldest_us))
-    return StoreStats(*told)
+    oldest_end = None if oldest_us is None else moment(oldest_us)
+    return StoreStats(*(*counts, oldest_end))

@@ -21,7 +21,7 @@ _MOST_REVISIONS: Final = 10_000
 class StateRow(NamedTuple):
     """What the file says about a request. Of a liquidation that is not known all is None.
 
-    `answered` tells whether a claim was granted to the request_id that was asked for.
+    `answered` says whether a claim was granted to the request_id that was asked for.
     """
 
     snapshot: str | None
@@ -95,8 +95,8 @@ class Found:
 class StateCache:
     """Answers from memory while nobody commits to the file; for one thread.
 
-    Whether anybody has, of this process or another, the header of the WAL index tells, or SQLite of
-    a connection that reads: its `data_version` changes with every commit of any other. Only time
+    Whether any process has committed shows in the header of the WAL index, or else in SQLite on a
+    connection that reads: its `data_version` changes with every commit of any other. Only time
     goes on without one, so a claim is kept with the end of its lease.
     """
 

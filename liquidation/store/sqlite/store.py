@@ -65,10 +65,9 @@ class SqliteStore:
         timeout_s: float = TIMEOUT_S,
         on_fault: Fault = lambda _: None,
     ) -> None:
-        """Opens the file at `path`. At most `group` writes share a commit, told to `committed`.
+        """Opens the file at `path`. At most `group` writes share a commit, reported to `committed`.
 
-        A caller waits for a write for `timeout_s`, and is then told that there was no answer.
-        `on_fault` is told what callbacks raise.
+        A write is waited for `timeout_s` at most. `on_fault` takes what callbacks raise.
 
         Raises:
             StoreUnavailableError: the file cannot be opened or written.
@@ -89,8 +88,8 @@ class SqliteStore:
                     ]
                     header = find_header(path)
             except (sqlite3.Error, OSError) as error:
-                told = f"cannot open the SQLite file {path}: {error}"
-                raise StoreUnavailableError(told) from error
+                message = f"cannot open the SQLite file {path}: {error}"
+                raise StoreUnavailableError(message) from error
             # All is open, and stays so.
             opened.pop_all()
         self._states = StateCache(answering, clock, header)
@@ -132,8 +131,8 @@ class SqliteStore:
         decide: Callable[[StoredState], Decision],
         done: Done[BeginResult],
     ) -> None:
-        # A refusal that brings no news needs no write. Whether the claim is granted is not told
-        # from this look, but by the transaction of the writer. What is news is not looked at twice:
+        # A refusal that brings no news needs no write. Whether the claim is granted is not decided
+        # by this look, but in the transaction of the writer. What is news is not looked at twice:
         # the look takes a fifth of the time of a claim.
         seen: Found | None = None
         if request.snapshot is None or not self._states.note_revision(request.snapshot):
@@ -142,7 +141,7 @@ class SqliteStore:
                 outcome = self._looked(request, decide)
             except sqlite3.Error as error:
                 outcome = cannot_read(error)
-            except Exception as error:  # noqa: BLE001 - told to the one who asked
+            except Exception as error:  # noqa: BLE001 - handed to the caller
                 outcome = error
             if not isinstance(outcome, Found):
                 done(outcome)
