@@ -13,9 +13,8 @@ from typing import Final
 from google.protobuf.message import Message
 
 from liquidation.api.admission import Admission
-from liquidation.api.calls import ask
+from liquidation.api.calls import FAULT, ask, compared, refusal_of
 from liquidation.api.convert import fill_claim, fill_decision
-from liquidation.api.failures import FAULT, compared, refusal_of
 from liquidation.api.messages import parse_message, unreadable
 from liquidation.api.status import refuse
 from liquidation.auth.keys import Permission

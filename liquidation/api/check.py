@@ -6,24 +6,18 @@ decided by the same two functions: `_take_up` parses, `_decide` decides and writ
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Final
 
 from google.protobuf.message import Message
 
-from liquidation.api.admission import ABANDONED, TOO_MANY, Admission
-from liquidation.api.calls import ask
+from liquidation.api.admission import ABANDONED, Admission
+from liquidation.api.calls import STORE_NOT_REACHED, ask, compared, refusal_of, reply
 from liquidation.api.convert import fill_checked
-from liquidation.api.failures import (
-    STORE_NOT_REACHED,
-    compared,
-    refusal_of,
-)
-from liquidation.api.messages import parse_message, unreadable
-from liquidation.api.status import fill_status, refuse
-from liquidation.api.unknown_fields import MAX_UNKNOWN, unknown_fields
+from liquidation.api.messages import MAX_UNKNOWN, parse_message, unknown_fields, unreadable
+from liquidation.api.status import fill_result, refuse
 from liquidation.auth.keys import Permission
 from liquidation.decisionlog.entry import CallInfo
 from liquidation.decisionlog.writer import DecisionLog
@@ -43,45 +37,36 @@ _EXPLAINED_CHUNK: Final = 8
 _BATCH_SIZE: Final = FieldViolation("requests", f"must have 1 to {MAX_BATCH} entries")
 # How a stream ends whose caller does not take the answers; the number is RESOURCE_EXHAUSTED.
 _SHORT_OF_MEMORY: Final = (8, "The server is short of memory; open another stream later.")
-
-
-class _Check:
-    """A request on its way to its decision, by the rules in force when it was taken up."""
-
-    __slots__ = ("decision_id", "info", "query", "refusal", "request", "rules", "sent", "state")
-
-    def __init__(
-        self, decision_id: str, info: CallInfo, rules: ActivePolicy, sent: Message | bytes
-    ) -> None:
-        self.decision_id = decision_id
-        self.info = info
-        self.rules = rules
-        self.sent = sent
-        self.request: ClaimRequest = _NOTHING
-        # Why the rules are not asked, or why the store could not be.
-        self.refusal: Refusal | None = None
-        self.query: StateQuery | None = None
-        self.state: StoredState | None = None
-
-
 _NOTHING: Final = unreadable()
 
 
+@dataclass(slots=True, eq=False)
+class _Check:
+    """A request on its way to its decision, by the rules in force when it was taken up.
+
+    `refusal` says why the rules are not asked, or why the store could not be.
+    """
+
+    decision_id: str
+    info: CallInfo
+    rules: ActivePolicy
+    sent: Message | bytes
+    request: ClaimRequest = _NOTHING
+    refusal: Refusal | None = None
+    query: StateQuery | None = None
+    state: StoredState | None = None
+
+
+@dataclass(slots=True, eq=False)
 class _Batch:
     """The requests of a batch. `own` are its own unknown fields; `clean`: none at any depth."""
 
-    __slots__ = ("_clean", "_own", "requests")
-
-    def __init__(
-        self, requests: Sequence[pb.CheckClaimRequest], own: tuple[str, ...], *, clean: bool
-    ) -> None:
-        self.requests = requests
-        self._own = own
-        self._clean = clean
+    requests: Sequence[pb.CheckClaimRequest]
+    own: tuple[str, ...]
+    clean: bool
 
     def unknown_in(self, request: pb.CheckClaimRequest) -> tuple[str, ...]:
-        """The unknown fields that the log tells of one request."""
-        return () if self._clean else (self._own + unknown_fields(request))[:MAX_UNKNOWN]
+        return () if self.clean else (self.own + unknown_fields(request))[:MAX_UNKNOWN]
 
 
 class CheckHandlers:
@@ -116,25 +101,23 @@ class CheckHandlers:
             sent, unknown = parse_message(pb.CheckClaimRequest, data, largest)
             check = self._take_up(info, rules, sent, data, outside, unknown)
             if not self._load((check,)):
-                return self._check_later(call, check)
+                return self._later(call, (check,), partial(self._answer, call, check))
             self._answer(call, check)
         except Exception as error:  # noqa: BLE001 - the error boundary, told in full
             self._fault(call, info, data, error)
         return None
 
-    def _check_later(self, call: Call, check: _Check) -> Iterator[Step]:
-        admitted = self._admission.limiter.enter()
-        try:
-            yield from self._wait_for_states(call, (check,))
-            self._answer(call, check)
-        except Exception as error:  # noqa: BLE001 - as in `_check_claim`
-            self._fault(call, check.info, b"", error)
-        finally:
-            if admitted:
-                self._admission.limiter.leave()
+    def _later(
+        self, call: Call, checks: Sequence[_Check], finish: Callable[[], None]
+    ) -> Iterator[Step]:
+        with self._admission.limiter.place():
+            try:
+                yield from self._wait_for_states(call, checks)
+                finish()
+            except Exception as error:  # noqa: BLE001 - as in `_check_claim`
+                self._fault(call, checks[0].info, b"", error)
 
     def _answer(self, call: Call, check: _Check) -> None:
-        """Decides, and answers a unary call with the decision."""
         decision = self._decide(check)
         if decision.refusal is None:
             response = pb.CheckClaimResponse()
@@ -159,24 +142,17 @@ class CheckHandlers:
         return self._batch(call, data, info)
 
     def _batch(self, call: Call, data: bytes, info: CallInfo) -> Iterator[Step]:
-        admitted = self._admission.limiter.enter()
-        try:
-            batch = self._parsed_batch(call, data, info, admitted=admitted)
-            if isinstance(batch, _Check):
-                self._answer(call, batch)
-                return
-            response = pb.BatchCheckClaimsResponse()
-            yield from self._check_batch(call, info, batch, response, admitted=admitted)
-            if call.reply(response.SerializeToString()):
-                self._admission.answered(info, 0)
-            else:
-                refuse(call, TOO_MANY)
-                self._admission.answered(info, TOO_MANY.row.code)
-        except Exception as error:  # noqa: BLE001 - as in `_check_claim`
-            self._fault(call, info, data, error)
-        finally:
-            if admitted:
-                self._admission.limiter.leave()
+        with self._admission.limiter.place() as admitted:
+            try:
+                batch = self._parsed_batch(call, data, info, admitted=admitted)
+                if isinstance(batch, _Check):
+                    self._answer(call, batch)
+                    return
+                response = pb.BatchCheckClaimsResponse()
+                yield from self._check_batch(call, info, batch, response, admitted=admitted)
+                reply(self._admission, call, info, response)
+            except Exception as error:  # noqa: BLE001 - as in `_check_claim`
+                self._fault(call, info, data, error)
 
     def _parsed_batch(
         self, call: Call, data: bytes, info: CallInfo, *, admitted: bool
@@ -184,20 +160,21 @@ class CheckHandlers:
         """The batch, or the one check that stands for it if it is refused as a whole."""
         rules = self._rules()
         outside = self._admission.refusal(call, info, full=not admitted)
-        if info.refusal is not None:
-            return self._take_up(info, rules, FieldViolation("", ""), data, outside)
-        largest = rules.policy.limits.max_request_bytes
-        batch, unknown = parse_message(pb.BatchCheckClaimsRequest, data, largest)
-        if isinstance(batch, FieldViolation):
-            return self._take_up(info, rules, batch, data, outside)
-        if not 1 <= len(batch.requests) <= MAX_BATCH:
-            return self._take_up(info, rules, _BATCH_SIZE, data, outside)
-        own = unknown_fields(batch, deep=False) if unknown else ()
-        if own and rules.policy.mode("known_fields") is Mode.ENFORCE:
-            check = self._take_up(info, rules, _BATCH_SIZE, data, outside)
-            check.request = unreadable(unknown_fields=own)
-            return check
-        return _Batch(batch.requests, own, clean=not unknown)
+        violation = FieldViolation("", "")
+        if info.refusal is None:
+            largest = rules.policy.limits.max_request_bytes
+            batch, unknown = parse_message(pb.BatchCheckClaimsRequest, data, largest)
+            if isinstance(batch, FieldViolation):
+                violation = batch
+            elif not 1 <= len(batch.requests) <= MAX_BATCH:
+                violation = _BATCH_SIZE
+            else:
+                own = unknown_fields(batch, deep=False) if unknown else ()
+                if not own or rules.policy.mode("known_fields") is not Mode.ENFORCE:
+                    return _Batch(batch.requests, own, clean=not unknown)
+                request = unreadable(unknown_fields=own)
+                return _Check(self._new_id(), info, rules, data, request, outside)
+        return self._take_up(info, rules, violation, data, outside)
 
     def _check_batch(
         self,
@@ -209,26 +186,23 @@ class CheckHandlers:
         admitted: bool,
     ) -> Iterator[Step]:
         """Decides the requests of a batch in order, chunk by chunk."""
-        explained = any(each.explain for each in batch.requests)
-        size = _EXPLAINED_CHUNK if explained else _CHUNK
+        size = _EXPLAINED_CHUNK if any(each.explain for each in batch.requests) else _CHUNK
         requests = iter(batch.requests)
-        unreached: Refusal | None = None
+        reached = True
         while chunk := tuple(islice(requests, size)):
             outside = self._admission.refusal(call, info, full=not admitted)
             checks = [
                 self._take_up(info, self._rules(), each, b"", outside, batch.unknown_in(each))
                 for each in chunk
             ]
-            if unreached is None:
-                if not self._load(checks):
-                    yield from self._wait_for_states(call, checks)
-            else:
-                _refuse_all(checks, unreached)
+            if not reached:
+                _refuse_all(checks, STORE_NOT_REACHED)
+            elif not self._load(checks):
+                yield from self._wait_for_states(call, checks)
             for check in checks:
                 fill_result(response.results.add(), check.decision_id, self._decide(check))
-                if check.refusal is STORE_NOT_REACHED:
-                    # It is waited for once a call, not once a chunk.
-                    unreached = STORE_NOT_REACHED
+                # The store is waited for once a call, not once a chunk.
+                reached = reached and check.refusal is not STORE_NOT_REACHED
             yield Step.MORE
 
     def _stream_check_claims(self, call: Call, messages: Sequence[bytes]) -> Work:
@@ -244,29 +218,15 @@ class CheckHandlers:
             items = [self._item(info, rules, data, outside) for data in messages]
             checks = [check for _, check in items]
             if not self._load(checks):
-                return self._stream_later(call, items, checks)
+                return self._later(call, checks, partial(self._send, call, items))
             self._send(call, items)
         except Exception as error:  # noqa: BLE001 - as in `_check_claim`
             self._fault(call, info, messages[0], error)
         return None
 
-    def _stream_later(
-        self, call: Call, items: Sequence[tuple[str, _Check]], checks: Sequence[_Check]
-    ) -> Iterator[Step]:
-        admitted = self._admission.limiter.enter()
-        try:
-            yield from self._wait_for_states(call, checks)
-            self._send(call, items)
-        except Exception as error:  # noqa: BLE001 - as in `_check_claim`
-            self._fault(call, checks[0].info, b"", error)
-        finally:
-            if admitted:
-                self._admission.limiter.leave()
-
     def _item(
         self, info: CallInfo, rules: ActivePolicy, data: bytes, outside: Refusal | None
     ) -> tuple[str, _Check]:
-        """The correlation id of an item, and its request."""
         largest = rules.policy.limits.max_request_bytes
         item, unknown = parse_message(pb.StreamCheckClaimsRequest, data, largest)
         if isinstance(item, FieldViolation):
@@ -306,10 +266,8 @@ class CheckHandlers:
         fields in it and in what it stands in.
         """
         if isinstance(sent, FieldViolation):
-            check = _Check(self._new_id(), info, rules, data)
-            check.request = unreadable(sent) if sent.field else _NOTHING
-            check.refusal = outside
-            return check
+            request = unreadable(sent) if sent.field else _NOTHING
+            return _Check(self._new_id(), info, rules, data, request, outside)
         check = _Check(self._new_id(), info, rules, sent)
         try:
             per_second = rules.policy.limits.liquidator_requests_per_second
@@ -329,20 +287,16 @@ class CheckHandlers:
     def _load(self, checks: Sequence[_Check]) -> bool:
         """Fills in what is stored about each request; False if the store has to be waited for."""
         queries = [check.query for check in checks if check.query is not None]
-        if not queries:
-            return True
         try:
-            states = self._store.states(queries)
+            states = self._store.states(queries) if queries else ()
         except Exception as error:  # noqa: BLE001 - as in `_take_up`
             self._not_reached(checks, error)
             return True
-        if states is None:
-            return False
-        _fill_in(checks, states)
-        return True
+        if states is not None:
+            _fill_in(checks, states)
+        return states is not None
 
     def _wait_for_states(self, call: Call, checks: Sequence[_Check]) -> Iterator[Step]:
-        """As `_load`, of a store that has to be waited for."""
         queries = [check.query for check in checks if check.query is not None]
         try:
             states = yield from ask(call, partial(self._store.read_states, queries))
@@ -367,12 +321,10 @@ class CheckHandlers:
             if refusal is None or check.query is not None:
                 decision = evaluate(policy, check.request, check.state)
                 if refusal is None:
-                    candidate = compared(
-                        decision, check.rules.candidate, self._log, check.decision_id
-                    )
+                    other = check.rules.candidate
+                    candidate = compared(decision, other, self._log, check.decision_id)
                 elif decision.refusal is None:
-                    # The rules that need no store have nothing against it; the others could not
-                    # be asked.
+                    # Rules that need no store accept it; the others could not be asked.
                     decision = replace(decision, refusal=refusal)
             else:
                 decision = Decision(refusal, policy.version)
@@ -385,7 +337,6 @@ class CheckHandlers:
 
 
 def _fill_in(checks: Sequence[_Check], states: Sequence[StoredState]) -> None:
-    """Gives each request that asked the store what is stored about it."""
     found = iter(states)
     for check in checks:
         if check.query is not None:
@@ -393,15 +344,6 @@ def _fill_in(checks: Sequence[_Check], states: Sequence[StoredState]) -> None:
 
 
 def _refuse_all(checks: Sequence[_Check], refusal: Refusal) -> None:
-    """Says of each request that has to ask the store that it could not be asked."""
     for check in checks:
         if check.query is not None:
             check.refusal = refusal
-
-
-def fill_result(message: pb.CheckClaimResult, decision_id: str, decision: Decision) -> None:
-    """Fills in the answer to one claim, as one of a batch."""
-    if decision.refusal is None:
-        fill_checked(message.accepted, decision_id, decision)
-    else:
-        fill_status(message.refused, decision.refusal, decision_id, decision)

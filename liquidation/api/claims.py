@@ -11,10 +11,20 @@ from typing import Final
 from google.protobuf.message import Message
 
 from liquidation.api.begin import BeginHandler, lease_of
-from liquidation.api.calls import Chunks, PlainCalls, ask, chunked
+from liquidation.api.calls import (
+    FAULT,
+    Chunks,
+    RefusedError,
+    UnaryCalls,
+    ask,
+    chunked,
+    key_of,
+    page_rows,
+    page_token,
+    refused_field,
+    require_id,
+)
 from liquidation.api.convert import fill_claim, fill_event
-from liquidation.api.failures import FAULT, RefusedError, refused_field, require_id
-from liquidation.api.pages import key_of, page_rows, page_token
 from liquidation.auth.keys import Permission
 from liquidation.decisionlog.entry import CallInfo
 from liquidation.decisionlog.writer import DecisionLog
@@ -42,7 +52,7 @@ class ClaimHandlers:
         store: Store,
         rules: Callable[[], ActivePolicy],
         log: DecisionLog,
-        calls: PlainCalls,
+        calls: UnaryCalls,
         new_id: Callable[[], str],
         begin: BeginHandler,
     ) -> None:
@@ -52,21 +62,18 @@ class ClaimHandlers:
         self._new_id = new_id
         self.handlers: Mapping[str, Handler] = {
             "BeginClaim": Unary(begin.handle),
-            "RenewClaim": calls.unary(
-                "RenewClaim", pb.RenewClaimRequest, self._renew, self._refused("renew")
-            ),
+            "RenewClaim": calls.unary(pb.RenewClaimRequest, self._renew, self._refused("renew")),
             "CompleteClaim": calls.unary(
-                "CompleteClaim", pb.CompleteClaimRequest, self._complete, self._refused("complete")
+                pb.CompleteClaimRequest, self._complete, self._refused("complete")
             ),
             "CancelClaim": calls.unary(
-                "CancelClaim",
                 pb.CancelClaimRequest,
                 self._cancel,
                 self._refused("cancel"),
                 lambda request: Permission.CLAIMS_FORCE if request.force else None,
             ),
-            "GetClaim": calls.unary("GetClaim", pb.GetClaimRequest, self._get),
-            "ListClaims": calls.unary("ListClaims", pb.ListClaimsRequest, self._list),
+            "GetClaim": calls.unary(pb.GetClaimRequest, self._get),
+            "ListClaims": calls.unary(pb.ListClaimsRequest, self._list),
         }
 
     def _renew(self, request: pb.RenewClaimRequest, info: CallInfo, call: Call) -> Chunks[Message]:
@@ -75,10 +82,8 @@ class ClaimHandlers:
         lease_us = leases.lease_us(lease, self._rules().policy.claims.default_lease_ttl_s)
         result = yield from ask(call, partial(self._store.renew, claim_id, token, lease_us))
         asked = {"claim_id": claim_id, "fencing_token": str(token), "lease_us": lease_us}
-        response = pb.RenewClaimResponse()
         claim = self._changed("renew", result, token, ClaimState.ACTIVE, asked, info)
-        fill_claim(response.claim, claim)
-        return response
+        return _filled(pb.RenewClaimResponse(), claim)
 
     def _complete(
         self, request: pb.CompleteClaimRequest, info: CallInfo, call: Call
@@ -88,30 +93,26 @@ class ClaimHandlers:
         end = partial(self._store.end, claim_id, token, ClaimState.COMPLETED, "")
         result = yield from ask(call, end)
         asked = {"claim_id": claim_id, "fencing_token": str(token)}
-        response = pb.CompleteClaimResponse()
         claim = self._changed("complete", result, token, ClaimState.COMPLETED, asked, info)
-        fill_claim(response.claim, claim)
-        return response
+        return _filled(pb.CompleteClaimResponse(), claim)
 
     def _cancel(
         self, request: pb.CancelClaimRequest, info: CallInfo, call: Call
     ) -> Chunks[Message]:
-        claim_id, token, reason = request.claim_id, request.fencing_token, request.reason
+        claim_id, reason, force = request.claim_id, request.reason, request.force
         require_id(claim_id, "claim_id", *_reason_violations(reason))
         # An operator needs no token.
-        expected = None if request.force else token
-        end = partial(self._store.end, claim_id, expected, ClaimState.CANCELLED, reason)
+        token = None if force else request.fencing_token
+        end = partial(self._store.end, claim_id, token, ClaimState.CANCELLED, reason)
         result = yield from ask(call, end)
         asked = {
             "claim_id": claim_id,
-            "fencing_token": str(token),
+            "fencing_token": str(request.fencing_token),
             "reason": reason,
-            "force": request.force,
+            "force": force,
         }
-        response = pb.CancelClaimResponse()
-        claim = self._changed("cancel", result, expected, ClaimState.CANCELLED, asked, info)
-        fill_claim(response.claim, claim)
-        return response
+        claim = self._changed("cancel", result, token, ClaimState.CANCELLED, asked, info)
+        return _filled(pb.CancelClaimResponse(), claim)
 
     def _get(self, request: pb.GetClaimRequest, _: CallInfo, call: Call) -> Chunks[Message]:
         claim_id, request_id = request.claim_id, request.request_id
@@ -188,6 +189,14 @@ class ClaimHandlers:
             self._log.claim_change(decision_id, info, change, asked, None, refusal, version)
 
         return write
+
+
+def _filled(
+    response: pb.RenewClaimResponse | pb.CompleteClaimResponse | pb.CancelClaimResponse,
+    claim: Claim,
+) -> Message:
+    fill_claim(response.claim, claim)
+    return response
 
 
 def _reason_violations(reason: str) -> Iterator[FieldViolation]:

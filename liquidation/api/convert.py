@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from google.protobuf.duration_pb2 import Duration
+
 from liquidation.rules.decision import Decision
+from liquidation.rules.errors import TABLE
 from liquidation.rules.model import (
     Claim,
     ClaimedPosition,
@@ -18,7 +21,8 @@ from liquidation.rules.model import (
     Tier,
 )
 from liquidation.rules.numbers import Ratio, plain
-from liquidation.v1 import claim_service_pb2, liquidation_pb2, rules_service_pb2
+from liquidation.rules.policy import RULE_NAMES, Mode, Policy
+from liquidation.v1 import claim_service_pb2, errors_pb2, liquidation_pb2, rules_service_pb2
 
 _OUTCOMES: Final[Mapping[Outcome, Any]] = {
     outcome: liquidation_pb2.RuleOutcome.Value(f"RULE_OUTCOME_{outcome.name}")
@@ -26,6 +30,11 @@ _OUTCOMES: Final[Mapping[Outcome, Any]] = {
 }
 _TIERS: Final[Mapping[Tier, Any]] = {
     tier: liquidation_pb2.Tier.Value(f"TIER_{tier.name}") for tier in Tier
+}
+_MODES: Final = {
+    Mode.ENFORCE: rules_service_pb2.RULE_MODE_ENFORCE,
+    Mode.SHADOW: rules_service_pb2.RULE_MODE_SHADOW,
+    Mode.OFF: rules_service_pb2.RULE_MODE_OFF,
 }
 _STATES: Final[Mapping[ClaimState, Any]] = {
     state: claim_service_pb2.ClaimState.Value(f"CLAIM_STATE_{state.name}") for state in ClaimState
@@ -173,3 +182,43 @@ def fill_event(message: claim_service_pb2.ClaimEvent, event: ClaimEvent) -> None
     message.forced = event.forced
     message.time.FromMicroseconds(event.time_us)
     message.expire_time.FromMicroseconds(event.expire_us)
+
+
+def rules_in_force(policy: Policy) -> rules_service_pb2.GetRulesResponse:
+    """The policy as it is told: every rule with its mode, thresholds and limits."""
+    return rules_service_pb2.GetRulesResponse(
+        version=policy.version,
+        tiers=[
+            rules_service_pb2.TierRules(
+                tier=f"TIER_{tier.name}",
+                min_claim_notional=plain(policy.min_claim_notional[tier]),
+            )
+            for tier in Tier
+        ],
+        rules=[
+            rules_service_pb2.RuleInForce(rule=name, mode=_MODES[policy.mode(name)])
+            for name in RULE_NAMES
+        ],
+        default_lease_ttl=Duration(seconds=policy.claims.default_lease_ttl_s),
+        claim_retention=Duration(seconds=policy.claims.retention_s),
+        max_request_bytes=policy.limits.max_request_bytes,
+        max_concurrent_calls=policy.limits.max_concurrent_calls,
+        liquidator_requests_per_second=policy.limits.liquidator_requests_per_second,
+    )
+
+
+def error_codes() -> rules_service_pb2.ListErrorCodesResponse:
+    """Every row of the exchange's table, in its order."""
+    return rules_service_pb2.ListErrorCodesResponse(
+        error_codes=[
+            errors_pb2.ErrorCode(
+                code=row.code,
+                http_status=row.kind.http_status,
+                name=row.kind.name,
+                message=row.message,
+                grpc_code=row.grpc.name,
+                emitted=row.emitted,
+            )
+            for row in TABLE
+        ]
+    )

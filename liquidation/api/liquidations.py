@@ -5,10 +5,19 @@ from functools import partial
 
 from google.protobuf.message import Message
 
-from liquidation.api.calls import Chunks, PlainCalls, ask, chunked
+from liquidation.api.calls import (
+    Chunks,
+    RefusedError,
+    UnaryCalls,
+    ask,
+    chunked,
+    key_of,
+    page_rows,
+    page_token,
+    refused_field,
+    require_id,
+)
 from liquidation.api.convert import fill_liquidation
-from liquidation.api.failures import RefusedError, refused_field, require_id
-from liquidation.api.pages import key_of, page_rows, page_token
 from liquidation.decisionlog.entry import CallInfo
 from liquidation.decisionlog.writer import DecisionLog
 from liquidation.rules.checks import not_found, slot_taken, wrong_format
@@ -24,27 +33,22 @@ class LiquidationHandlers:
     """The handlers of LiquidationService."""
 
     def __init__(
-        self, store: Store, log: DecisionLog, calls: PlainCalls, new_id: Callable[[], str]
+        self, store: Store, log: DecisionLog, calls: UnaryCalls, new_id: Callable[[], str]
     ) -> None:
         self._store = store
         self._log = log
         self._new_id = new_id
         self.handlers: Mapping[str, Handler] = {
-            "PutLiquidation": calls.unary(
-                "PutLiquidation", pb.PutLiquidationRequest, self._put, self._put_refused
-            ),
+            "PutLiquidation": calls.unary(pb.PutLiquidationRequest, self._put, self._put_refused),
             "BatchPutLiquidations": calls.unary(
-                "BatchPutLiquidations",
                 pb.BatchPutLiquidationsRequest,
                 self._batch_put,
                 self._batch_put_refused,
             ),
-            "GetLiquidation": calls.unary("GetLiquidation", pb.GetLiquidationRequest, self._get),
-            "ListLiquidations": calls.unary(
-                "ListLiquidations", pb.ListLiquidationsRequest, self._list
-            ),
+            "GetLiquidation": calls.unary(pb.GetLiquidationRequest, self._get),
+            "ListLiquidations": calls.unary(pb.ListLiquidationsRequest, self._list),
             "CloseLiquidation": calls.unary(
-                "CloseLiquidation", pb.CloseLiquidationRequest, self._close, self._close_refused
+                pb.CloseLiquidationRequest, self._close, self._close_refused
             ),
         }
 

@@ -13,11 +13,11 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from liquidation.api.admission import Admission
 from liquidation.api.begin import BeginHandler
-from liquidation.api.calls import PlainCalls
+from liquidation.api.calls import UnaryCalls
 from liquidation.api.check import CheckHandlers
 from liquidation.api.claims import ClaimHandlers
+from liquidation.api.convert import error_codes, rules_in_force
 from liquidation.api.liquidations import LiquidationHandlers
-from liquidation.api.rules import rules_handlers
 from liquidation.auth.keys import Permission
 from liquidation.config.live import LiveConfig
 from liquidation.decisionlog.entry import CallInfo
@@ -78,7 +78,7 @@ def build_services(
     admission = Admission(
         live.limits, live.keys, max_call_s, trace_id, observer, _utc, time.monotonic_ns
     )
-    calls = partial(PlainCalls, log, admission, new_id=new_id)
+    calls = partial(UnaryCalls, log, admission, new_id=new_id)
     check = CheckHandlers(store, rules, log, admission, new_id)
     liquidations = LiquidationHandlers(store, log, calls(Permission.LIQUIDATIONS), new_id)
 
@@ -99,7 +99,14 @@ def build_services(
         log_expired,
     )
     claims = ClaimHandlers(store, rules, log, calls(Permission.CLAIMS), new_id, begin)
-    told = rules_handlers(live.policy, calls(Permission.CHECK))
+    told = {
+        "ListErrorCodes": calls(Permission.CHECK).unary(
+            rules_service_pb2.ListErrorCodesRequest, lambda *_: error_codes()
+        ),
+        "GetRules": calls(Permission.CHECK).unary(
+            rules_service_pb2.GetRulesRequest, lambda *_: rules_in_force(live.policy())
+        ),
+    }
     handlers = {
         **_paths(_RULES, {**check.handlers, **told}),
         **_paths(_LIQUIDATIONS, liquidations.handlers),

@@ -20,9 +20,9 @@ from google.rpc.error_details_pb2 import (
 )
 from google.rpc.status_pb2 import Status
 
-from liquidation.api.convert import fill_decision
+from liquidation.api.convert import fill_checked, fill_decision
 from liquidation.rules.decision import Decision
-from liquidation.rules.errors import TABLE, Detail
+from liquidation.rules.errors import Detail
 from liquidation.rules.model import Refusal
 from liquidation.transport.base import Call
 from liquidation.v1 import errors_pb2, liquidation_pb2, rules_service_pb2
@@ -136,21 +136,14 @@ def refuse(
     call.refuse(status.code, status.message, ((_DETAILS_KEY, status.SerializeToString()),))
 
 
-def error_codes() -> rules_service_pb2.ListErrorCodesResponse:
-    """Every row of the exchange's table, in its order."""
-    return rules_service_pb2.ListErrorCodesResponse(
-        error_codes=[
-            errors_pb2.ErrorCode(
-                code=row.code,
-                http_status=row.kind.http_status,
-                name=row.kind.name,
-                message=row.message,
-                grpc_code=row.grpc.name,
-                emitted=row.emitted,
-            )
-            for row in TABLE
-        ]
-    )
+def fill_result(
+    message: rules_service_pb2.CheckClaimResult, decision_id: str, decision: Decision
+) -> None:
+    """Fills in the answer to one claim, as one of a batch."""
+    if decision.refusal is None:
+        fill_checked(message.accepted, decision_id, decision)
+    else:
+        fill_status(message.refused, decision.refusal, decision_id, decision)
 
 
 def _drop_idle_facts(decision: liquidation_pb2.Decision) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from liquidation.api.rules import rules_in_force
+from liquidation.api.convert import rules_in_force
 from liquidation.cli.options import (
     Cell,
     Server,

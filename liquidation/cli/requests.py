@@ -14,8 +14,8 @@ from typing import Any, Final
 import click
 from google.protobuf.json_format import Parse, ParseError
 
-from liquidation.api.check import fill_result
 from liquidation.api.messages import parse_message, unreadable
+from liquidation.api.status import fill_result
 from liquidation.client import ClaimAnswer, LiquidationClient, LiquidationRefused
 from liquidation.client.refused import claim_answer
 from liquidation.rules import errors

@@ -26,6 +26,7 @@ from liquidation.rules.numbers import EXACT, ONE, ZERO, least_ratio, plain, prod
 # What a caller is told to wait where no lease says better, in seconds.
 RETRY_AFTER_S: Final = ONE
 
+_MUST_BE_WHOLE: Final = "must be 1 beside an extra ratio"
 _NEEDED: Final = "the rule's needs make sure of it"
 
 
@@ -57,9 +58,9 @@ def check_well_formed(given: RuleInput) -> Refusal | None:
     return wrong_format(*given.violations) if given.violations else None
 
 
-def wrong_format(*violations: FieldViolation) -> Refusal:
+def wrong_format(*violations: FieldViolation, rule: str = "well_formed") -> Refusal:
     """The refusal of every request that is not well formed."""
-    return Refusal(errors.WRONG_FORMAT, rule="well_formed", violations=violations)
+    return Refusal(errors.WRONG_FORMAT, rule, violations=violations)
 
 
 def check_ratio_qty_request_range(given: RuleInput) -> Refusal | None:
@@ -107,9 +108,7 @@ def check_extra_needs_full_ratio(given: RuleInput) -> Refusal | None:
                     "extra_liquidation_ratio": plain(terms.extra_liquidation_ratio),
                     "ratio_qty_request": plain(ratio),
                 },
-                violations=(
-                    FieldViolation(_ratio_field(terms, index), "must be 1 beside an extra ratio"),
-                ),
+                violations=(FieldViolation(_ratio_field(terms, index), _MUST_BE_WHOLE),),
             )
     return None
 
@@ -138,31 +137,17 @@ def check_tier_shape(given: RuleInput) -> Refusal | None:
     assert liquidation is not None, _NEEDED
     if liquidation.tier is Tier.LOW and not terms.symbols and not terms.limit_price:
         return None  # nearly all
-    if violation := _shape_violation(terms, liquidation):
-        return Refusal(errors.WRONG_FORMAT, "tier_shape", violations=(violation,))
-    return None
-
-
-def _shape_violation(terms: Terms, liquidation: Liquidation) -> FieldViolation | None:
-    if liquidation.tier is Tier.LOW and terms.symbols:
-        return FieldViolation(
-            "terms.symbols", "must be empty: tier LOW takes one ratio for all positions"
-        )
-    if liquidation.tier is Tier.HIGH and not terms.symbols:
-        return FieldViolation(
-            "terms.symbols", "is required: tier HIGH takes one ratio for each symbol"
-        )
+    field, problem = "terms.symbols", ""
     listed = facts_of(liquidation).by_symbol.keys()
-    for index, named in enumerate(terms.symbols):
-        if named.symbol not in listed:
-            return FieldViolation(
-                f"terms.symbols[{index}].symbol", "is not a position of the liquidation"
-            )
-    if not terms.limit_price.keys() <= listed:
-        return FieldViolation(
-            "terms.limit_price", "names a symbol that is not one of the liquidation"
-        )
-    return None
+    if liquidation.tier is Tier.LOW and terms.symbols:
+        problem = "must be empty: tier LOW takes one ratio for all positions"
+    elif liquidation.tier is Tier.HIGH and not terms.symbols:
+        problem = "is required: tier HIGH takes one ratio for each symbol"
+    elif unlisted := [i for i, named in enumerate(terms.symbols) if named.symbol not in listed]:
+        field, problem = f"{field}[{unlisted[0]}].symbol", "is not a position of the liquidation"
+    elif not terms.limit_price.keys() <= listed:
+        field, problem = "terms.limit_price", "names a symbol that is not one of the liquidation"
+    return wrong_format(FieldViolation(field, problem), rule="tier_shape") if problem else None
 
 
 def check_no_claim_in_process(given: RuleInput) -> Refusal | None:
@@ -263,7 +248,7 @@ def _too_small(
     subject = f"liquidations/{_liquidation(given).liquidation_id}"
     if check.symbol is not None:
         values["symbol"] = check.symbol
-        subject = f"{subject}/positions/{check.symbol}"
+        subject = _position_subject(given, check.symbol)
     return Refusal(row, "least_request_ratio", values=values, subject=subject)
 
 
@@ -271,11 +256,10 @@ def check_limit_price(given: RuleInput) -> Refusal | None:
     """-1103: a claimed long's mark price is above its limit, or a claimed short's below it."""
     terms = given.terms
     assert terms is not None, _NEEDED
-    limits = terms.limit_price
-    if not limits:
+    if not terms.limit_price:
         return None
     for position, _ in given.claimed or ():
-        limit = limits.get(position.symbol)
+        limit = terms.limit_price.get(position.symbol)
         if limit is None or position.mark_price == limit:
             continue
         if (position.mark_price > limit) is (position.position_qty > ZERO):
@@ -287,9 +271,7 @@ def check_limit_price(given: RuleInput) -> Refusal | None:
                     "mark_price": plain(position.mark_price),
                     "limit_price": plain(limit),
                 },
-                subject=(
-                    f"liquidations/{_liquidation(given).liquidation_id}/positions/{position.symbol}"
-                ),
+                subject=_position_subject(given, position.symbol),
             )
     return None
 
@@ -307,10 +289,8 @@ def check_liquidator_margin(given: RuleInput) -> Refusal | None:
     taken: dict[str, Decimal] = {}
     for position, ratio in given.claimed or ():
         if position.symbol not in listed:
-            violation = FieldViolation(
-                "liquidator.account.positions", "must list every claimed symbol"
-            )
-            return Refusal(errors.WRONG_FORMAT, "liquidator_margin", violations=(violation,))
+            field, problem = "liquidator.account.positions", "must list every claimed symbol"
+            return wrong_format(FieldViolation(field, problem), rule="liquidator_margin")
         taken[position.symbol] = max_quantity(_terms(given), position.position_qty, ratio)
     margin = initial_margin_after(account, taken)
     if margin.sufficient:
@@ -359,9 +339,10 @@ def _liquidation(given: RuleInput) -> Liquidation:
     return given.liquidation
 
 
+def _position_subject(given: RuleInput, symbol: str) -> str:
+    return f"liquidations/{_liquidation(given).liquidation_id}/positions/{symbol}"
+
+
 def _ratio_field(terms: Terms, index: int) -> str:
-    return (
-        f"terms.symbols[{index}].ratio_qty_request"
-        if terms.symbols
-        else ("terms.ratio_qty_request")
-    )
+    place = f"symbols[{index}]." if terms.symbols else ""
+    return f"terms.{place}ratio_qty_request"

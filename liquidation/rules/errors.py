@@ -61,7 +61,11 @@ class ErrorRow:
     message: str
     when: str
     template: str | None = None
-    emitted: bool = True
+
+    @property
+    def emitted(self) -> bool:
+        """Whether this service ever answers with it."""
+        return self.when != _NEVER
 
     @property
     def code(self) -> int:
@@ -115,9 +119,7 @@ UNKNOWN_ERROR: Final = ErrorRow(
     "An unknown error occurred while processing the request.",
     "A fault of the service itself; the log has the traceback under the same decision_id.",
 )
-DATA_DOES_NOT_EXIST: Final = ErrorRow(
-    UNKNOWN, GrpcCode.INTERNAL, "The data does not exist", _NEVER, emitted=False
-)
+DATA_DOES_NOT_EXIST: Final = ErrorRow(UNKNOWN, GrpcCode.INTERNAL, "The data does not exist", _NEVER)
 MALFORMED_KEY: Final = ErrorRow(
     INVALID_SIGNATURE,
     GrpcCode.UNAUTHENTICATED,
@@ -186,14 +188,12 @@ SETTLEMENT_TOO_HIGH: Final = ErrorRow(
     GrpcCode.OUT_OF_RANGE,
     "The quantity of settlement is too high than you can request.",
     _NEVER,
-    emitted=False,
 )
 ARREARS_FIRST: Final = ErrorRow(
     CAN_NOT_WITHDRAWAL,
     GrpcCode.FAILED_PRECONDITION,
     "Can not request withdrawal settlement, you need to deposit other arrears first.",
     _NEVER,
-    emitted=False,
 )
 STORE_NOT_REACHED: Final = ErrorRow(
     RPC_NOT_CONNECT,
@@ -221,7 +221,6 @@ EXPOSURE_TOO_HIGH: Final = ErrorRow(
     "The risk exposure for client is too high, it may cause by sending too big order or the "
     "leverage is too low. please refer to client info to check the current exposure.",
     _NEVER,
-    emitted=False,
 )
 MARGIN_INSUFFICIENT: Final = ErrorRow(
     RISK_TOO_HIGH,
@@ -234,7 +233,6 @@ ORDER_VALUE_TOO_SMALL: Final = ErrorRow(
     GrpcCode.FAILED_PRECONDITION,
     "The order value (price * size) is too small.",
     _NEVER,
-    emitted=False,
 )
 LIMIT_PRICE_CROSSED: Final = ErrorRow(
     PRICE_FILTER,
@@ -247,14 +245,12 @@ STEP_SIZE: Final = ErrorRow(
     GrpcCode.FAILED_PRECONDITION,
     "The order quantity is not following the step size rule for the symbol.",
     _NEVER,
-    emitted=False,
 )
 PERCENTAGE: Final = ErrorRow(
     PERCENTAGE_FILTER,
     GrpcCode.FAILED_PRECONDITION,
     "Price is X% too high or X% too low from the mid price.",
     _NEVER,
-    emitted=False,
 )
 TOTAL_BELOW_THRESHOLD: Final = ErrorRow(
     LIQUIDATION_REQUEST_RATIO_TOO_SMALL,

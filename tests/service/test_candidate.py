@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from liquidation.api.failures import STORE_NOT_REACHED
+from liquidation.api.calls import STORE_NOT_REACHED
 from liquidation.decisionlog.entry import Disagreement, disagreement
 from liquidation.decisionlog.redaction import Sampling
 from liquidation.rules.model import Tier

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import Parse
 
-from liquidation.api import failures
+from liquidation.api import calls
 from liquidation.v1 import claim_service_pb2, rules_service_pb2
 from tests import samples
 from tests.analysis.logged import REAL_REQUESTS
@@ -228,7 +228,7 @@ async def test_without_its_store_there_is_no_disagreement(tmp_path: Path) -> Non
 async def test_a_fault_in_the_candidate_changes_no_answer_and_is_told_under_its_decision(
     tmp_path: Path, candidate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failures, "evaluate_candidate", _fail)
+    monkeypatch.setattr(calls, "evaluate_candidate", _fail)
 
     told, expected = await with_and_without(tmp_path, candidate, every_answer)
 
@@ -243,7 +243,7 @@ async def test_a_fault_in_the_candidate_changes_no_answer_and_is_told_under_its_
 async def test_a_claim_is_granted_although_the_candidate_cannot_be_asked(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failures, "evaluate_candidate", _fail)
+    monkeypatch.setattr(calls, "evaluate_candidate", _fail)
 
     begun = await server.call(BEGIN, begin_request(terms={"ratio_qty_request": "0.5"}))
 

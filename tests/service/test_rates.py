@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liquidation.api.rates import Rate
+from liquidation.api.admission import Rate
 
 MILLISECOND = 0.001
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liquidation.api.unknown_fields import MAX_UNKNOWN, unknown_fields
+from liquidation.api.messages import MAX_UNKNOWN, unknown_fields
 from liquidation.v1 import liquidation_pb2, liquidation_service_pb2, rules_service_pb2
 from tests.unit.seeded import seeded
 

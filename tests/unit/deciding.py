@@ -4,7 +4,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from liquidation.api.unknown_fields import unknown_fields
+from liquidation.api.messages import unknown_fields
 from liquidation.rules.decision import Decision
 from liquidation.rules.evaluate import evaluate
 from liquidation.rules.model import ClaimRequest, Liquidation, StoredState

@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import product
 from typing import Any
 
-from liquidation.api.check import fill_result
+from liquidation.api.status import fill_result
 from liquidation.decisionlog.entry import decision_line
 from liquidation.rules.checks import RULES
 from liquidation.rules.evaluate import evaluate

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from liquidation.api.rules import rules_in_force
+from liquidation.api.convert import rules_in_force
 from liquidation.config.live import ConfigurationError, read_configuration
 from liquidation.config.settings import Settings
 from liquidation.rules.evaluate import decide, rule_input

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from liquidation.api.check import fill_result
+from liquidation.api.status import fill_result
 from liquidation.v1 import errors_pb2, rules_service_pb2
 from tests import samples
 from tests.attacks.oracle.answers import Answer, InForce, State
