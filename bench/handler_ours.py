@@ -22,7 +22,7 @@ from liquidation.decisionlog.observer import Observer
 from liquidation.decisionlog.opening import open_log
 from liquidation.rules.model import Liquidation
 from liquidation.rules.parse import parse_liquidation
-from liquidation.server.memory import freeze_gc
+from liquidation.server.upkeep import freeze_gc
 from liquidation.store.locations import SqliteFile, open_store
 from liquidation.transport import Metadata, Unary
 from liquidation.v1.liquidation_service_pb2 import PutLiquidationRequest

@@ -71,7 +71,6 @@ def _content(path: Path) -> bytes:
 
 
 def _certificates(path: Path, pem: bytes) -> list[x509.Certificate]:
-    """The certificates in a PEM file, at least one."""
     if b"-----BEGIN CERTIFICATE-----" not in pem:
         raise CertificateError(f"{path}: holds no PEM certificate")
     try:

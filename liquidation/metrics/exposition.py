@@ -15,7 +15,6 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from liquidation.config.addresses import TcpAddress, parse_address
 from liquidation.metrics import MetricsError
 
-_LOOPBACK: Final = "127.0.0.1"
 # How long a scrape waits for workers; Prometheus itself waits for 10 s, unless told otherwise.
 _PATIENCE_S: Final = 1.0
 _ASK: Final = b""
@@ -37,8 +36,6 @@ class Endpoint:
 
 
 class _Collected:
-    """A collector that asks a function."""
-
     def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
         self.collect = collect
 
@@ -46,12 +43,13 @@ class _Collected:
 def serve_metrics(address: str, collect: Callable[[], Iterable[Metric]]) -> Endpoint:
     """Serves what `collect` gives at each scrape, over HTTP on threads of its own.
 
-    `address` is `HOST:PORT`, or a port of 127.0.0.1. Two scrapes at once call `collect` at once.
+    `address` is `HOST:PORT`. Two scrapes at once call `collect` at once.
 
     Raises:
         MetricsError: the address cannot be listened on.
     """
-    where = _parsed(address)
+    where = parse_address(address)
+    assert isinstance(where, TcpAddress), "metrics are served over HTTP"
     # Names are not told beforehand, since what a worker has is known when it is asked.
     registry = CollectorRegistry(support_collectors_without_names=True)
     registry.register(_Collected(collect))
@@ -61,17 +59,6 @@ def serve_metrics(address: str, collect: Callable[[], Iterable[Metric]]) -> Endp
         told = f"cannot serve metrics on {where}: {error.strerror or error}"
         raise MetricsError(told) from error
     return Endpoint(str(TcpAddress(where.host, server.server_port)), server, thread)
-
-
-def _parsed(address: str) -> TcpAddress:
-    where = f"{_LOOPBACK}:{address}" if address.isascii() and address.isdigit() else address
-    try:
-        parsed = parse_address(where)
-    except ValueError as error:
-        raise MetricsError(f"cannot serve metrics: {error}") from error
-    if not isinstance(parsed, TcpAddress):
-        raise MetricsError(f"cannot serve metrics on {address}: it must be HOST:PORT")
-    return parsed
 
 
 def labelled(families: Iterable[Metric], worker: int) -> list[Metric]:

@@ -133,7 +133,6 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _require_free(path: Path) -> None:
-    """Raises where something is at `path` that is not a stale socket."""
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -242,20 +241,35 @@ def _reserve(text: str, held: ExitStack) -> str:
     if not isinstance(address, TcpAddress):
         return text
     try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM
-        )[0]
-        # Without SO_REUSEPORT first: a port that others share would be shared with them unnoticed.
-        with socket.socket(family, kind, protocol) as alone:
-            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            alone.bind(where)
-            number = alone.getsockname()[1]
-        shared = held.enter_context(socket.socket(family, kind, protocol))
+        # Alone first: a port that others share would be shared with them unnoticed.
+        with bind_alone(address) as alone:
+            where = alone.getsockname()
+        shared = held.enter_context(socket.socket(alone.family, alone.type, alone.proto))
         shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        shared.bind((where[0], number, *where[2:]))
+        shared.bind(where)
     except OSError as error:
         raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
-    return str(TcpAddress(address.host, number))
+    return str(TcpAddress(address.host, where[1]))
+
+
+def bind_alone(address: TcpAddress) -> socket.socket:
+    """A socket that has the address for itself, and does not listen on it.
+
+    Raises:
+        OSError: the name is unknown, or the address is another's.
+    """
+    family, kind, protocol, _, where = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM
+    )[0]
+    alone = socket.socket(family, kind, protocol)
+    try:
+        # With it the socket is in nobody's way who begins to listen just now.
+        alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        alone.bind(where)
+    except OSError:
+        alone.close()
+        raise
+    return alone
 
 
 def channel_options(settings: Settings, max_request_bytes: int, *, shared: bool) -> Options:

@@ -27,9 +27,8 @@ from liquidation.server.listeners import (
     require_encryption,
     require_loopback,
 )
-from liquidation.server.memory import freeze_gc, most_untaken
 from liquidation.server.signals import attending
-from liquidation.server.upkeep import Parts, ReloadReporter, Upkeep
+from liquidation.server.upkeep import Parts, ReloadReporter, Upkeep, freeze_gc, most_untaken
 from liquidation.store.locations import open_store
 from liquidation.transport import (
     Call,
@@ -210,7 +209,6 @@ def _draining(parts: Parts, server: Server) -> Iterator[None]:
 def _handlers(
     traced: Mapping[str, Handler], table: HealthTable, services: Services
 ) -> Mapping[str, Handler]:
-    """All that is served: the services, health, and reflection."""
     return {**traced, **table.handlers(), **reflection_handlers(services.names)}
 
 
@@ -238,7 +236,6 @@ def _bound(
 def _instruments(
     settings: Settings, scraped: Connection | None
 ) -> Iterator[tuple[Instruments, str | None]]:
-    """What counts and measures, and the address where this process serves it, if it does."""
     if settings.metrics_listen is None:
         yield Instruments(), None
         return
@@ -256,8 +253,6 @@ def _instruments(
 
 @dataclass(frozen=True, slots=True)
 class _Spans:
-    """How calls are traced."""
-
     traced: Callable[[Mapping[str, Handler]], Mapping[str, Handler]] = lambda handlers: handlers
     trace_id: Callable[[Call], str] = trace_id_of
 

@@ -16,8 +16,8 @@ from liquidation.decisionlog.opening import LogbookError, WorkerInfo
 from liquidation.metrics import MetricsError
 from liquidation.server import serving
 from liquidation.server.listeners import ListenError
-from liquidation.server.memory import freeze_gc
 from liquidation.server.signals import attending
+from liquidation.server.upkeep import freeze_gc
 from liquidation.store.base import StoreError
 
 # A fresh interpreter for each worker: gRPC does not survive a fork.

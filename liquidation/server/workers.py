@@ -148,7 +148,6 @@ class _Supervisor:
             worker.let_serve()
 
     def _act(self) -> None:
-        """Waits for what happens next, and does what follows from it."""
         starting = [each.starting.ready for each in self._places if each.starting is not None]
         running = [each.process.sentinel for each in self._running if each.is_up]
         ready = wait([self._signals.descriptor, *starting, *running], self._time_left())
@@ -213,7 +212,6 @@ class _Supervisor:
             self._leaving = before
 
     def _failed(self, index: int, worker: WorkerProcess) -> None:
-        """A worker ended before it was up."""
         self._forget(worker)
         error = WorkerFailedError(f"worker {index} did not start")
         if not self._all_up:
@@ -242,7 +240,6 @@ class _Supervisor:
                     self._start(index)
 
     def _go_on_replacing(self) -> None:
-        """Takes the next step of a replacement of all workers, if one is wanted."""
         if self._leaving is not None or self._is_starting(self._replacing):
             return
         if self._replacing is not None:

@@ -7,8 +7,7 @@ from typing import Any, Final, TypeVar
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
-from liquidation.transport.base import Call, Handler, Metadata, Subscription, Unary
-from liquidation.transport.common import Status
+from liquidation.transport.base import Call, Handler, Metadata, Status, Subscription, Unary
 
 SERVICE_NAME: Final = "grpc.health.v1.Health"
 # The trailing metadata of a health check in which each problem is told.

@@ -11,8 +11,14 @@ from typing import Final
 
 import grpc
 
-from liquidation.transport.base import Handler, OnFault, Options
-from liquidation.transport.common import GOODBYE_S, LOOK_S, wait_until_quiet
+from liquidation.transport.base import (
+    GOODBYE_S,
+    LOOK_S,
+    Handler,
+    OnFault,
+    Options,
+    wait_until_quiet,
+)
 from liquidation.transport.queue_loop import Loop
 
 # What gRPC gives back instead of a port for an address that it cannot listen on.

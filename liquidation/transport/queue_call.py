@@ -16,8 +16,7 @@ from grpc._cython.cygrpc import (
     SendStatusFromServerOperation,
 )
 
-from liquidation.transport.base import LARGE_BYTES, Metadata, Work
-from liquidation.transport.common import FAULT
+from liquidation.transport.base import FAULT, LARGE_BYTES, Metadata, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,15 +21,17 @@ from grpc._cython.cygrpc import Server as CoreServer
 
 from liquidation.transport.base import (
     MOST_MESSAGES,
+    NO_REQUEST,
+    UNKNOWN_METHOD,
     Exchange,
     Handler,
     OnFault,
     Options,
     Subscription,
     Unary,
+    Untaken,
     Work,
 )
-from liquidation.transport.common import NO_REQUEST, UNKNOWN_METHOD, Untaken
 from liquidation.transport.queue_call import SENT, QueueCall, Taking, UnaryCall
 from liquidation.transport.queue_streams import ExchangeCall, StreamCall, SubscriptionCall
 from liquidation.transport.queue_waiting import Waiting, Works
@@ -183,7 +185,6 @@ class Loop:
         self.core.request_call(self.queue, self.queue, _NEW)
 
     def _hand_over(self) -> None:
-        """Gives the messages that have come to their handlers."""
         ready, self.ready = self.ready, []
         came, due = self.waiting.came, self.works.due
         for call, message in ready:
@@ -207,7 +208,6 @@ class Loop:
                 call.listen()
 
     def _settle(self) -> None:
-        """Lets streams send and read what they can."""
         unsettled, self.unsettled = self.unsettled, []
         for stream in unsettled:
             try:

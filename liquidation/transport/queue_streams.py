@@ -14,13 +14,16 @@ from grpc._cython.cygrpc import (
 )
 
 from liquidation.transport.base import (
+    DRAINING,
+    FAULT,
     MOST_MESSAGES,
     MOST_READ_AHEAD_BYTES,
+    NO_REQUEST,
+    OK,
     Exchange,
     Metadata,
     Subscription,
 )
-from liquidation.transport.common import DRAINING, FAULT, NO_REQUEST, OK
 from liquidation.transport.queue_call import QueueCall
 
 if TYPE_CHECKING:

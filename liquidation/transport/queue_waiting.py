@@ -4,8 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from liquidation.transport.base import Step
-from liquidation.transport.common import (
+from liquidation.transport.base import (
     DRAINING,
     LATE_REQUEST,
     LISTEN_S,
@@ -13,6 +12,7 @@ from liquidation.transport.common import (
     SHED_REQUEST,
     SHED_STREAM,
     Status,
+    Step,
 )
 from liquidation.transport.queue_call import QueueCall
 from liquidation.transport.queue_streams import StreamCall

@@ -12,8 +12,7 @@ from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from liquidation.transport import health
-from liquidation.transport.base import Call, Exchange, Handler, Step
-from liquidation.transport.common import Status
+from liquidation.transport.base import Call, Exchange, Handler, Status, Step
 
 _V1ALPHA: Final = "grpc.reflection.v1alpha"
 _V1: Final = "grpc.reflection.v1"

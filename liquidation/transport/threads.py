@@ -1,4 +1,4 @@
-"""The transport on grpcio's public server, for where the queue transport cannot be used.
+"""The transport on grpcio's public server, for when the queue transport cannot be used.
 
 Each call has a thread of its own, and another that reads; handlers run under one lock, so that they
 too are on one thread at a time. It is slower, and answers the same.
@@ -6,26 +6,37 @@ too are on one thread at a time. It is slower, and answers the same.
 
 import threading
 import time
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final
 
 import grpc
 
-from liquidation.transport.base import Exchange, Handler, OnFault, Options, Subscription
-from liquidation.transport.common import (
+from liquidation.transport.base import (
     DRAINING,
     GOODBYE_S,
+    LATE_REQUEST,
     LISTEN_S,
     LOOK_S,
+    MOST_MESSAGES,
+    MOST_READ_AHEAD_BYTES,
+    NO_REQUEST,
+    OK,
+    READ_S,
+    SHED_STREAM,
     UNKNOWN_METHOD,
+    Exchange,
+    Handler,
+    Metadata,
+    OnFault,
+    Options,
+    Subscription,
     Untaken,
+    Work,
     wait_until_quiet,
 )
-from liquidation.transport.threads_call import ThreadCall
-from liquidation.transport.threads_kinds import ExchangeCall, SubscriptionCall, UnaryCall
+from liquidation.transport.threads_call import ThreadCall, Turn
 
 # Calls in progress at most: each has two threads.
 _MOST_CALLS: Final = 500
@@ -35,30 +46,156 @@ _TICK_S: Final = 0.05
 _CANCELLED_S: Final = 5.0
 
 
-class Turn:
-    """A lock that is had in the order in which it was asked for."""
+class _OneRequestCall(ThreadCall):
+    def __init__(
+        self,
+        server: "ThreadsServer",
+        context: Any,
+        method: str,
+        handle: Callable[[Any, bytes], Work] | None,
+    ) -> None:
+        super().__init__(server, context, method)
+        self._handler = handle
+        self._handed_over = False
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._taken = False
-        self._waiting: deque[threading.Lock] = deque()
+    def tick(self, now_s: float) -> None:
+        with self._changed:
+            late = now_s - self._since >= self._server.max_call_s
+            if late and not (self._handed_over or self._inbox):
+                self._end(*LATE_REQUEST, ())
+        super().tick(now_s)
 
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._taken:
-                self._taken = True
-                return
-            gate = threading.Lock()
-            gate.acquire()
-            self._waiting.append(gate)
-        gate.acquire()
+    def _has_room(self) -> bool:
+        return not self._inbox and not self._handed_over
 
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._taken = False
+    def _hand_over_if_due(self) -> Callable[[], bool] | None:
+        if self._handed_over:
+            return None
+        if self._inbox:
+            self._handed_over = True
+            return self._hand_over
+        if self._half_closed:
+            self._end(*NO_REQUEST, ())
+        return None
+
+    def _hand_over(self) -> bool:
+        handle = self._handler
+        assert handle is not None, "the call of an unknown method has a status"
+        return self._handle(lambda: handle(self, self._inbox.popleft()))
+
+
+class UnaryCall(_OneRequestCall):
+    """A call with one message and one answer."""
+
+    _trailers: Metadata = ()
+
+    def set_trailers(self, trailers: Metadata) -> None:
+        self._trailers = trailers
+
+    def reply(self, message: bytes) -> bool:
+        with self._changed:
+            if self._status is None and not self._over:
+                if not self._server.untaken.admit(len(message)):
+                    return False
+                self._out.append(message)
+                self._status = (0, "", self._trailers)
+                self._changed.notify_all()
+        return True
+
+    def refuse(self, code: int, message: str, trailers: Metadata = ()) -> None:
+        with self._changed:
+            if self._status is None and not self._over:
+                # Envoy turns the details into JSON only if headers came before the trailers.
+                self._out.append(b"")
+                super().refuse(code, message, trailers)
+
+    def send(self, message: bytes) -> bool:
+        raise TypeError(f"{self.method} is no stream: {len(message)} bytes are not sent")
+
+    def _next_message(self) -> bytes:
+        self._server.hold()
+        return super()._next_message()
+
+    def _tell_status(self) -> None:
+        if self._status is not None and self._status[0]:
+            self._server.hold()
+        super()._tell_status()
+
+    def _waits(self) -> bool:
+        return not self._handed_over and super()._waits()
+
+
+class ExchangeCall(ThreadCall):
+    """A stream whose messages are answered one by one."""
+
+    shed_status = SHED_STREAM
+
+    def __init__(
+        self,
+        server: "ThreadsServer",
+        context: Any,
+        method: str,
+        handler: Exchange,
+    ) -> None:
+        super().__init__(server, context, method)
+        self._handler = handler
+
+    def _has_room(self) -> bool:
+        with self._changed:
+            while (
+                len(self._inbox) >= MOST_MESSAGES
+                or sum(map(len, self._inbox)) >= MOST_READ_AHEAD_BYTES
+                or self._server.draining
+            ):
+                if self._status is not None or self._over:
+                    return False
+                self._changed.wait()
+        return True
+
+    def _hand_over_if_due(self) -> Callable[[], bool] | None:
+        if self._inbox:
+            return self._hand_over
+        if self._half_closed:
+            self._end(*OK, ())
+        elif self._server.draining:
+            self._end(*DRAINING, ())
+        return None
+
+    def _hand_over(self) -> bool:
+        with self._changed:
+            messages = tuple(self._inbox)[:MOST_MESSAGES]
+            for _ in messages:
+                self._inbox.popleft()
+            self._waited = self._server.sheds
+            self._changed.notify_all()
+        return self._handle(lambda: self._handler.handle(self, messages))
+
+    def _end_work(self) -> None:
+        super()._end_work()
+        if self._handler.closed is not None:
+            self._tell_closed(self._handler.closed)
+
+
+class SubscriptionCall(_OneRequestCall):
+    """A stream that one message of its caller asks for."""
+
+    shed_status = SHED_STREAM
+
+    def __init__(
+        self, server: "ThreadsServer", context: Any, method: str, handler: Subscription
+    ) -> None:
+        super().__init__(server, context, method, handler.handle)
+        self._closed = handler.closed
+
+    def refuse(self, code: int, message: str, trailers: Metadata = ()) -> None:
+        super().refuse(code, message, trailers)
+        # Its caller may not read what is sent before the status.
+        self._leave_by_s = min(self._leave_by_s, time.monotonic() + READ_S)
+
+    def _end_work(self) -> None:
+        super()._end_work()
+        if self._handed_over:
+            self._tell_closed(self._closed)
 
 
 class ThreadsServer(grpc.GenericRpcHandler):

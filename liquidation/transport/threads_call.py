@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from liquidation.transport.base import (
+    FAULT,
+    SHED_REQUEST,
     Metadata,
+    Status,
     Step,
     Work,
 )
-from liquidation.transport.common import FAULT, SHED_REQUEST, Status
 
 if TYPE_CHECKING:
     from liquidation.transport.threads import ThreadsServer
@@ -25,6 +27,32 @@ _CANCELLED: Final = 1
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 # A time that no deadline reaches, in seconds.
 _NEVER: Final = 9e9
+
+
+class Turn:
+    """A lock that is had in the order in which it was asked for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = False
+        self._waiting: deque[threading.Lock] = deque()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._taken:
+                self._taken = True
+                return
+            gate = threading.Lock()
+            gate.acquire()
+            self._waiting.append(gate)
+        gate.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False
 
 
 class ThreadCall:
@@ -209,14 +237,12 @@ class ThreadCall:
         return self._work is None and (self._status is not None or self._over)
 
     def _waits(self) -> bool:
-        """Whether the call waits for its caller."""
         return not self._inbox and self._work is None and not self._over
 
     def _hand_over_if_due(self) -> Callable[[], bool] | None:
         raise NotImplementedError
 
     def _handle(self, handle: Callable[[], Work]) -> bool:
-        """Runs a handler."""
         with self._server.turn:
             try:
                 work = handle()
@@ -228,7 +254,6 @@ class ThreadCall:
         return False
 
     def _chunk(self) -> bool:
-        """Does one chunk of the handler's work."""
         work = self._work
         assert work is not None, "there is work to do"
         with self._changed:

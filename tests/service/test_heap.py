@@ -12,7 +12,7 @@ def test_what_was_there_is_frozen_and_what_comes_is_not() -> None:
     program = (
         "import gc\n"
         "from liquidation.server import serving\n"
-        "from liquidation.server.memory import freeze_gc\n"
+        "from liquidation.server.upkeep import freeze_gc\n"
         "freeze_gc()\n"
         "kept = gc.get_freeze_count()\n"
         "new = [[]]\n"

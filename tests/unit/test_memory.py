@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from liquidation.server.memory import MemoryGuard, most_untaken
+from liquidation.server.upkeep import MemoryGuard, most_untaken
 from tests.unit.logs import Log
 
 

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from liquidation.config.addresses import (
 from liquidation.config.settings import Settings
 from liquidation.server.listeners import (
     ListenError,
+    bind_alone,
     is_stale,
     require_encryption,
     require_loopback,
@@ -87,13 +87,7 @@ def _calls(address: TcpAddress, settings: Settings) -> Finding:
 def _bindable(what: str, address: TcpAddress, free: str) -> Finding:
     """Whether the port could be taken now; it is, without listening, and given back at once."""
     try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM
-        )[0]
-        with socket.socket(family, kind, protocol) as trial:
-            # With it the trial is in nobody's way who begins to listen just now.
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(where)
+        bind_alone(address).close()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             return note(what, f"{address}: {_IN_USE}")

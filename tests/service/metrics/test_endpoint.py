@@ -27,18 +27,6 @@ def endpoint() -> Iterator[Endpoint]:
     endpoint.close()
 
 
-def test_a_port_alone_is_one_of_loopback() -> None:
-    endpoint = Metrics().serve("0")
-    try:
-        host, _, port = endpoint.address.rpartition(":")
-
-        assert host == "127.0.0.1"
-        assert int(port) > 0
-        assert scrape(endpoint.address).names
-    finally:
-        endpoint.close()
-
-
 @pytest.mark.skipif(not socket.has_ipv6, reason="this host has no IPv6")
 def test_an_ipv6_address_stands_in_brackets() -> None:
     endpoint = Metrics().serve("[::1]:0")
@@ -54,14 +42,8 @@ def test_an_address_that_is_in_use_is_told(endpoint: Endpoint) -> None:
         Metrics().serve(endpoint.address)
 
 
-@pytest.mark.parametrize("address", ["nowhere", "unix:/tmp/metrics", "127.0.0.1:99999", "::1:0"])
-def test_what_is_no_address_is_told(address: str) -> None:
-    with pytest.raises(MetricsError, match="cannot serve metrics"):
-        Metrics().serve(address)
-
-
 def test_a_closed_endpoint_gives_its_port_back() -> None:
-    endpoint = Metrics().serve("0")
+    endpoint = Metrics().serve("127.0.0.1:0")
     endpoint.close()
 
     again = Metrics().serve(endpoint.address)
@@ -73,7 +55,7 @@ def test_a_closed_endpoint_gives_its_port_back() -> None:
 def test_a_scrape_says_what_is_told_without_the_endpoint() -> None:
     metrics = Metrics()
     metrics.claim_begun()
-    endpoint = metrics.serve("0")
+    endpoint = metrics.serve("127.0.0.1:0")
     try:
         seen = scrape(endpoint.address)
     finally:

@@ -153,7 +153,7 @@ def begun(seen: Scrape) -> dict[str, float]:
 def test_the_series_of_each_worker_are_told_under_its_number(fleet: Fleet) -> None:
     for index in range(3):
         fleet.start(index, claims=index + 1)
-    endpoint = fleet.workers.serve("0")
+    endpoint = fleet.workers.serve("127.0.0.1:0")
     try:
         seen = scrape(endpoint.address)
     finally:
