@@ -18,8 +18,7 @@ there a refusal is a value beside the others, and what is raised concerns the wh
 """
 
 from liquidation.client.aio import AsyncLiquidationClient
-from liquidation.client.calls import CheckRequest, StreamedRequest
-from liquidation.client.connection import DEFAULT_TIMEOUT
+from liquidation.client.calls import DEFAULT_TIMEOUT, CheckRequest, StreamedRequest
 from liquidation.client.refused import (
     ClaimAnswer,
     LiquidationCallFailed,

@@ -7,34 +7,15 @@ from typing import ParamSpec, Self, TypeVar
 
 import grpc
 
+from liquidation.client import calls
 from liquidation.client.calls import (
-    BATCH_CHECK_CLAIMS,
-    BATCH_PUT_LIQUIDATIONS,
-    BEGIN_CLAIM,
-    CANCEL_CLAIM,
-    CHECK_CLAIM,
-    CLOSE_LIQUIDATION,
-    COMPLETE_CLAIM,
-    GET_CLAIM,
-    GET_LIQUIDATION,
-    GET_RULES,
-    LIST_CLAIMS,
-    LIST_ERROR_CODES,
-    LIST_LIQUIDATIONS,
-    PUT_LIQUIDATION,
-    RENEW_CLAIM,
-    STREAM_CHECK_CLAIMS,
+    DEFAULT_TIMEOUT,
+    OPTIONS,
     Asked,
     CheckRequest,
     Rpc,
     StreamedRequest,
-)
-from liquidation.client.connection import (
-    DEFAULT_TIMEOUT,
-    OPTIONS,
     authorization,
-    stream_call,
-    unary_call,
 )
 from liquidation.client.refused import ClaimAnswer, failure
 from liquidation.values import (
@@ -103,21 +84,21 @@ class AsyncLiquidationClient:
         return await self.check(ClaimRequest(terms, liquidation, liquidator, explain))
 
     async def check(self, request: CheckRequest) -> CheckedClaim:
-        return await self._call(CHECK_CLAIM, request)
+        return await self._call(calls.CHECK_CLAIM, request)
 
     async def batch_check_claims(self, requests: Iterable[CheckRequest]) -> list[ClaimAnswer]:
-        return await self._call(BATCH_CHECK_CLAIMS, requests)
+        return await self._call(calls.BATCH_CHECK_CLAIMS, requests)
 
     async def stream_check_claims(
         self, requests: Iterable[StreamedRequest] | AsyncIterable[StreamedRequest]
     ) -> AsyncIterator[tuple[str, ClaimAnswer]]:
         asked = Asked()
-        call = stream_call(self._channel, STREAM_CHECK_CLAIMS)(
+        call = calls.STREAM_CHECK_CLAIMS.on(self._channel)(
             asked.messages_async(requests), metadata=self._metadata
         )
         try:
             async for response in call:
-                yield STREAM_CHECK_CLAIMS.answer(response)
+                yield calls.STREAM_CHECK_CLAIMS.answer(response)
         except grpc.RpcError as error:
             raise failure(error) from error
         finally:
@@ -125,33 +106,33 @@ class AsyncLiquidationClient:
         asked.end()
 
     async def list_error_codes(self) -> list[ErrorCode]:
-        return await self._call(LIST_ERROR_CODES)
+        return await self._call(calls.LIST_ERROR_CODES)
 
     async def get_rules(self) -> Rules:
-        return await self._call(GET_RULES)
+        return await self._call(calls.GET_RULES)
 
     async def put_liquidation(self, liquidation: Liquidation) -> PutResult:
-        return await self._call(PUT_LIQUIDATION, liquidation)
+        return await self._call(calls.PUT_LIQUIDATION, liquidation)
 
     async def batch_put_liquidations(self, liquidations: Iterable[Liquidation]) -> list[PutResult]:
-        return await self._call(BATCH_PUT_LIQUIDATIONS, liquidations)
+        return await self._call(calls.BATCH_PUT_LIQUIDATIONS, liquidations)
 
     async def get_liquidation(self, liquidation_id: int) -> Liquidation:
-        return await self._call(GET_LIQUIDATION, liquidation_id)
+        return await self._call(calls.GET_LIQUIDATION, liquidation_id)
 
     async def list_liquidations(
         self, account_id: str = "", page_size: int = 100
     ) -> AsyncIterator[Liquidation]:
         token = ""
         while True:
-            page, token = await self._call(LIST_LIQUIDATIONS, account_id, page_size, token)
+            page, token = await self._call(calls.LIST_LIQUIDATIONS, account_id, page_size, token)
             for each in page:
                 yield each
             if not token:
                 return
 
     async def close_liquidation(self, liquidation_id: int) -> Liquidation:
-        return await self._call(CLOSE_LIQUIDATION, liquidation_id)
+        return await self._call(calls.CLOSE_LIQUIDATION, liquidation_id)
 
     async def begin_claim(
         self,
@@ -161,15 +142,17 @@ class AsyncLiquidationClient:
         liquidator: Liquidator | None = None,
         lease_ttl: timedelta | None = None,
     ) -> GrantedClaim:
-        return await self._call(BEGIN_CLAIM, request_id, terms, liquidation, liquidator, lease_ttl)
+        return await self._call(
+            calls.BEGIN_CLAIM, request_id, terms, liquidation, liquidator, lease_ttl
+        )
 
     async def renew_claim(
         self, claim_id: str, fencing_token: int, lease_ttl: timedelta | None = None
     ) -> Claim:
-        return await self._call(RENEW_CLAIM, claim_id, fencing_token, lease_ttl)
+        return await self._call(calls.RENEW_CLAIM, claim_id, fencing_token, lease_ttl)
 
     async def complete_claim(self, claim_id: str, fencing_token: int) -> Claim:
-        return await self._call(COMPLETE_CLAIM, claim_id, fencing_token)
+        return await self._call(calls.COMPLETE_CLAIM, claim_id, fencing_token)
 
     async def cancel_claim(
         self,
@@ -178,10 +161,10 @@ class AsyncLiquidationClient:
         reason: str = "",
         force: bool = False,  # noqa: FBT001, FBT002 - the order of the message's fields
     ) -> Claim:
-        return await self._call(CANCEL_CLAIM, claim_id, fencing_token, reason, force)
+        return await self._call(calls.CANCEL_CLAIM, claim_id, fencing_token, reason, force)
 
     async def get_claim(self, claim_id: str = "", request_id: str = "") -> ClaimRecord:
-        return await self._call(GET_CLAIM, claim_id, request_id)
+        return await self._call(calls.GET_CLAIM, claim_id, request_id)
 
     async def list_claims(
         self,
@@ -193,7 +176,7 @@ class AsyncLiquidationClient:
         token = ""
         while True:
             page, token = await self._call(
-                LIST_CLAIMS, account_id, liquidation_id, state, page_size, token
+                calls.LIST_CLAIMS, account_id, liquidation_id, state, page_size, token
             )
             for each in page:
                 yield each
@@ -201,7 +184,7 @@ class AsyncLiquidationClient:
                 return
 
     async def _call(self, rpc: Rpc[_P, _R], *values: _P.args, **named: _P.kwargs) -> _R:
-        call = unary_call(self._channel, rpc)
+        call = rpc.on(self._channel)
         request = rpc.ask(*values, **named)
         try:
             response = await call(request, timeout=self._timeout, metadata=self._metadata)

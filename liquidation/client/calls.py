@@ -1,8 +1,9 @@
-"""Every RPC of the service, said once: how it is asked for, and how its answer is read.
+"""Every RPC of the service: how it is asked for, how its answer is read, and what goes with it.
 
 The sync and the aio client are two ways to carry out what stands here.
 """
 
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,6 +34,15 @@ from liquidation.values import (
     Rules,
 )
 
+# How long a call may take, in seconds, unless the client is told otherwise.
+DEFAULT_TIMEOUT: Final = 10.0
+# The largest answer: 1000 explained claims of 256 positions each are about 80 MiB.
+_MAX_RECEIVED_BYTES: Final = 128 * 1024 * 1024
+OPTIONS: Final = (("grpc.max_receive_message_length", _MAX_RECEIVED_BYTES),)
+
+# What a header takes: gRPC fails a call with anything else as if the server were at fault.
+_KEY: Final = re.compile(r"[!-~]+")
+
 # A request as a value, or as the message itself, which is sent as it is.
 CheckRequest = ClaimRequest | rules_service_pb2.CheckClaimRequest
 # A request of a stream: with a correlation id, or alone; then its id is its place, "1" the first.
@@ -53,10 +63,33 @@ class Rpc(Generic[_P, _R]):
     response: type[Message]
     ask: Callable[_P, Message]
     answer: Callable[[Any], _R]
+    streams: bool = False
 
-    @property
-    def path(self) -> str:
-        return f"/liquidation.v1.{self.name}"
+    def on(self, channel: Any) -> Any:
+        """What carries it out on a channel of either kind; a stream goes both ways."""
+        connect = channel.stream_stream if self.streams else channel.unary_unary
+        return connect(
+            f"/liquidation.v1.{self.name}",
+            request_serializer=_serialized,
+            response_deserializer=self.response.FromString,
+        )
+
+
+def _serialized(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def authorization(api_key: str) -> tuple[tuple[str, str], ...]:
+    """The metadata that shows a key, none for "". It goes over every channel, plaintext included.
+
+    Raises:
+        ValueError: the key cannot be sent. The text does not show it.
+    """
+    if not api_key:
+        return ()
+    if _KEY.fullmatch(api_key) is None:
+        raise ValueError("api_key must be printable ASCII without spaces or line ends")
+    return (("authorization", f"Bearer {api_key}"),)
 
 
 def _checking(request: CheckRequest) -> rules_service_pb2.CheckClaimRequest:
@@ -124,6 +157,7 @@ STREAM_CHECK_CLAIMS: Final[Rpc[[str, CheckRequest], tuple[str, ClaimAnswer]]] = 
         correlation_id=correlation_id, request=_checking(request)
     ),
     lambda response: (response.correlation_id, claim_answer(response.result)),
+    streams=True,
 )
 LIST_ERROR_CODES: Final[Rpc[[], list[ErrorCode]]] = Rpc(
     "LiquidationRulesService/ListErrorCodes",

@@ -7,34 +7,15 @@ from typing import ParamSpec, Self, TypeVar
 
 import grpc
 
+from liquidation.client import calls
 from liquidation.client.calls import (
-    BATCH_CHECK_CLAIMS,
-    BATCH_PUT_LIQUIDATIONS,
-    BEGIN_CLAIM,
-    CANCEL_CLAIM,
-    CHECK_CLAIM,
-    CLOSE_LIQUIDATION,
-    COMPLETE_CLAIM,
-    GET_CLAIM,
-    GET_LIQUIDATION,
-    GET_RULES,
-    LIST_CLAIMS,
-    LIST_ERROR_CODES,
-    LIST_LIQUIDATIONS,
-    PUT_LIQUIDATION,
-    RENEW_CLAIM,
-    STREAM_CHECK_CLAIMS,
+    DEFAULT_TIMEOUT,
+    OPTIONS,
     Asked,
     CheckRequest,
     Rpc,
     StreamedRequest,
-)
-from liquidation.client.connection import (
-    DEFAULT_TIMEOUT,
-    OPTIONS,
     authorization,
-    stream_call,
-    unary_call,
 )
 from liquidation.client.refused import ClaimAnswer, failure
 from liquidation.values import (
@@ -113,11 +94,11 @@ class LiquidationClient:
 
     def check(self, request: CheckRequest) -> CheckedClaim:
         """The same as `check_claim`, for a whole request."""
-        return self._call(CHECK_CLAIM, request)
+        return self._call(calls.CHECK_CLAIM, request)
 
     def batch_check_claims(self, requests: Iterable[CheckRequest]) -> list[ClaimAnswer]:
         """The answers to 1..1000 claims, in order; a refusal is a value among them."""
-        return self._call(BATCH_CHECK_CLAIMS, requests)
+        return self._call(calls.BATCH_CHECK_CLAIMS, requests)
 
     def stream_check_claims(
         self, requests: Iterable[StreamedRequest]
@@ -128,12 +109,12 @@ class LiquidationClient:
         own a request's correlation id is its place: "1", "2", and so on.
         """
         asked = Asked()
-        call = stream_call(self._channel, STREAM_CHECK_CLAIMS)(
+        call = calls.STREAM_CHECK_CLAIMS.on(self._channel)(
             asked.messages(requests), metadata=self._metadata
         )
         try:
             for response in call:
-                yield STREAM_CHECK_CLAIMS.answer(response)
+                yield calls.STREAM_CHECK_CLAIMS.answer(response)
         except grpc.RpcError as error:
             raise failure(error) from error
         finally:
@@ -142,23 +123,23 @@ class LiquidationClient:
 
     def list_error_codes(self) -> list[ErrorCode]:
         """The exchange's error table, every row."""
-        return self._call(LIST_ERROR_CODES)
+        return self._call(calls.LIST_ERROR_CODES)
 
     def get_rules(self) -> Rules:
         """The rules in force."""
-        return self._call(GET_RULES)
+        return self._call(calls.GET_RULES)
 
     def put_liquidation(self, liquidation: Liquidation) -> PutResult:
         """Opens a liquidation, or refreshes its snapshot."""
-        return self._call(PUT_LIQUIDATION, liquidation)
+        return self._call(calls.PUT_LIQUIDATION, liquidation)
 
     def batch_put_liquidations(self, liquidations: Iterable[Liquidation]) -> list[PutResult]:
         """The same for 1..1000 at once: all or nothing, one result each, in order."""
-        return self._call(BATCH_PUT_LIQUIDATIONS, liquidations)
+        return self._call(calls.BATCH_PUT_LIQUIDATIONS, liquidations)
 
     def get_liquidation(self, liquidation_id: int) -> Liquidation:
         """One open liquidation."""
-        return self._call(GET_LIQUIDATION, liquidation_id)
+        return self._call(calls.GET_LIQUIDATION, liquidation_id)
 
     def list_liquidations(
         self, account_id: str = "", page_size: int = 100
@@ -169,14 +150,14 @@ class LiquidationClient:
         """
         token = ""
         while True:
-            page, token = self._call(LIST_LIQUIDATIONS, account_id, page_size, token)
+            page, token = self._call(calls.LIST_LIQUIDATIONS, account_id, page_size, token)
             yield from page
             if not token:
                 return
 
     def close_liquidation(self, liquidation_id: int) -> Liquidation:
         """Ends a liquidation, for good; returns it as it was."""
-        return self._call(CLOSE_LIQUIDATION, liquidation_id)
+        return self._call(calls.CLOSE_LIQUIDATION, liquidation_id)
 
     def begin_claim(
         self,
@@ -193,7 +174,7 @@ class LiquidationClient:
         is asked for once more. A `liquidation` is stored. The lease runs for `lease_ttl`
         (1..300 s), by default as long as the rules say.
         """
-        return self._call(BEGIN_CLAIM, request_id, terms, liquidation, liquidator, lease_ttl)
+        return self._call(calls.BEGIN_CLAIM, request_id, terms, liquidation, liquidator, lease_ttl)
 
     def renew_claim(
         self, claim_id: str, fencing_token: int, lease_ttl: timedelta | None = None
@@ -202,11 +183,11 @@ class LiquidationClient:
 
         Refused with -1202 once the claim has ended, or its lease has run out.
         """
-        return self._call(RENEW_CLAIM, claim_id, fencing_token, lease_ttl)
+        return self._call(calls.RENEW_CLAIM, claim_id, fencing_token, lease_ttl)
 
     def complete_claim(self, claim_id: str, fencing_token: int) -> Claim:
         """Ends a claim whose positions were transferred. May be sent again."""
-        return self._call(COMPLETE_CLAIM, claim_id, fencing_token)
+        return self._call(calls.COMPLETE_CLAIM, claim_id, fencing_token)
 
     def cancel_claim(
         self,
@@ -220,11 +201,11 @@ class LiquidationClient:
         `reason` has up to 256 characters. `force` is an operator's: it needs no token, and is
         logged as such.
         """
-        return self._call(CANCEL_CLAIM, claim_id, fencing_token, reason, force)
+        return self._call(calls.CANCEL_CLAIM, claim_id, fencing_token, reason, force)
 
     def get_claim(self, claim_id: str = "", request_id: str = "") -> ClaimRecord:
         """A claim with its history, by exactly one of its two ids."""
-        return self._call(GET_CLAIM, claim_id, request_id)
+        return self._call(calls.GET_CLAIM, claim_id, request_id)
 
     def list_claims(
         self,
@@ -240,14 +221,14 @@ class LiquidationClient:
         token = ""
         while True:
             page, token = self._call(
-                LIST_CLAIMS, account_id, liquidation_id, state, page_size, token
+                calls.LIST_CLAIMS, account_id, liquidation_id, state, page_size, token
             )
             yield from page
             if not token:
                 return
 
     def _call(self, rpc: Rpc[_P, _R], *values: _P.args, **named: _P.kwargs) -> _R:
-        call = unary_call(self._channel, rpc)
+        call = rpc.on(self._channel)
         request = rpc.ask(*values, **named)
         try:
             response = call(request, timeout=self._timeout, metadata=self._metadata)

@@ -1,8 +1,12 @@
-"""Opens the decision log where the settings say, and opens it again when it was moved away."""
+"""Opens the decision log where the settings say, and opens it again when it was moved away.
+
+Workers who log to one pipe lock a file, so that their lines stay whole.
+"""
 
 import os
 import secrets
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +23,12 @@ from liquidation.decisionlog.observer import Observer
 from liquidation.decisionlog.redaction import Masking, Sampling
 from liquidation.decisionlog.sink import FileLock, LogSink
 from liquidation.decisionlog.writer import DecisionLog
+from liquidation.store.locations import SqliteFile, StoreLocation
 
 # How long the log may take to be written out at the end, in seconds.
 _PATIENCE_S: Final = 5.0
+# The name of the file that workers lock.
+_TURN_NAME: Final = "liquidation-log"
 
 
 class LogbookError(Exception):
@@ -115,3 +122,56 @@ def now() -> str:
 @lru_cache(maxsize=1)
 def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@contextmanager
+def log_turn(store: StoreLocation) -> Iterator[Path]:
+    """A path that processes of this user can open and lock while the block runs.
+
+    It is beside the database where that is a file. Else no place of the file system can be taken
+    for writable: it is a file in memory, which others find through the process that made it.
+
+    Raises:
+        LogbookError: there is no place for such a file.
+    """
+    if isinstance(store, SqliteFile):
+        yield store.path.with_name(f"{store.path.name}-log")
+        return
+    descriptor = _file_in_memory()
+    if descriptor is None:
+        with _temporary() as path:
+            yield path
+        return
+    try:
+        yield _own_descriptors() / str(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _own_descriptors() -> Path:
+    return Path(f"/proc/{os.getpid()}/fd")
+
+
+def _file_in_memory() -> int | None:
+    """Its descriptor; None where the system has none, or lets no other process open it."""
+    try:
+        # A process whose memory may not be looked at, as one with more rights than its user's, has
+        # descriptors that are root's.
+        if _own_descriptors().stat().st_uid != os.geteuid():
+            return None
+        return os.memfd_create(_TURN_NAME)
+    except (AttributeError, OSError):
+        return None
+
+
+@contextmanager
+def _temporary() -> Iterator[Path]:
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=_TURN_NAME)
+    except OSError as error:
+        raise LogbookError(f"workers cannot take turns: {error.strerror}") from error
+    os.close(descriptor)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink()

@@ -19,8 +19,7 @@ from typing import Final
 from liquidation.config import watched_file
 from liquidation.config.live import Configuration, LiveConfig
 from liquidation.config.settings import Settings
-from liquidation.decisionlog.opening import WorkerInfo
-from liquidation.decisionlog.pipe_lock import log_turn
+from liquidation.decisionlog.opening import WorkerInfo, log_turn
 from liquidation.decisionlog.sink import FileLock
 from liquidation.metrics import new_workers
 from liquidation.server import serving

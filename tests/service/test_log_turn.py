@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from liquidation.decisionlog.opening import LogbookError
-from liquidation.decisionlog.pipe_lock import log_turn
+from liquidation.decisionlog.opening import LogbookError, log_turn
 from liquidation.decisionlog.sink import FileLock
 from liquidation.store.locations import PostgresDatabase, SqliteFile
 
@@ -32,7 +31,7 @@ else:
 # A process whose descriptors are not shown to others of its user.
 UNSEEN = """
 import ctypes, os, tempfile
-from liquidation.decisionlog.pipe_lock import log_turn
+from liquidation.decisionlog.opening import log_turn
 from liquidation.store.locations import PostgresDatabase
 os.geteuid() or os.setuid(65534)
 PR_SET_DUMPABLE = 4
