@@ -16,6 +16,7 @@ from psycopg import AsyncConnection, errors, sql
 
 from liquidation.store.base import StoreError
 from liquidation.store.postgres import SQL
+from liquidation.store.postgres.connection import warnings_of
 from liquidation.store.postgres.schema import state_at
 from liquidation.store.records import microseconds
 from liquidation.store.sqlite.connections import StoreClock
@@ -40,11 +41,10 @@ class InDoubtError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What was moved. `rows` has how many of each table; each was compared.
+    """What was moved and compared: `rows` counts those of each table.
 
-    `running` leases run on in the target, and `over` had run out without being written down.
-    `next_token` is the fencing token that the next claim gets. `replaced` characters U+0000 became
-    U+FFFD. `warnings` are what the server warned of.
+    `running` leases run on in the target, `over` had run out without being stored as expired.
+    `next_token` is the next claim's fencing token. `replaced` characters U+0000 became U+FFFD.
     """
 
     rows: Mapping[str, int]
@@ -82,10 +82,9 @@ async def copy(
         SourceError: the file cannot be used, or is in use.
         psycopg.Error: the target cannot be used; nothing was done.
     """
-    warnings: list[str] = []
-    with alone(path) as reading:
+    with alone(path) as reading, warnings_of(connection) as warnings:
         source = Source(reading, clock)
-        async with _transaction(connection, warnings):
+        async with _transaction(connection):
             server_now_us = await _made_ready(connection)
             next_token = await _move_sequences(connection, source)
             tables = _tables(source, server_now_us)
@@ -102,16 +101,7 @@ async def copy(
 
 
 @asynccontextmanager
-async def _transaction(
-    connection: AsyncConnection[Any], warnings: list[str]
-) -> AsyncIterator[None]:
-    """One transaction, which is committed at the end of the block; collects what is warned of."""
-
-    def notice(diagnostic: errors.Diagnostic) -> None:
-        if diagnostic.severity_nonlocalized == "WARNING":
-            warnings.append(diagnostic.message_primary or "")
-
-    connection.add_notice_handler(notice)
+async def _transaction(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
     committing = False
     try:
         async with connection.transaction():
@@ -125,8 +115,6 @@ async def _transaction(
                 "the connection broke at the commit: either all was copied, or nothing"
             ) from error
         raise
-    finally:
-        connection.remove_notice_handler(notice)
 
 
 async def _made_ready(connection: AsyncConnection[Any]) -> int:

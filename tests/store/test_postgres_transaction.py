@@ -9,11 +9,12 @@ import pytest
 from psycopg.pq import TransactionStatus
 
 from liquidation.store.postgres.connection import (
+    HARMLESS,
     Connection,
     Statement,
     Transaction,
-    _warnings,
     limits_of,
+    warnings_of,
 )
 from tests.store.stores import connected, rows, set_up
 
@@ -111,7 +112,7 @@ def test_that_ids_run_short_and_what_a_trigger_says_is_no_warning_of_the_commit(
         add_notice_handler=handlers.append, remove_notice_handler=handlers.remove
     )
 
-    with _warnings(cast(Connection, quiet)) as found:
+    with warnings_of(cast(Connection, quiet), HARMLESS) as found:
         handlers[0](
             SimpleNamespace(
                 severity_nonlocalized="WARNING",

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import AsyncExitStack, closing, contextmanager, suppress
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 # Warnings that are not about the commit, by the function of the server that gives them: that ids
 # of transactions run short, said with each until it has vacuumed; and what a trigger says.
-_HARMLESS: Final = frozenset({"GetNewTransactionId", "GetNewMultiXactId", "exec_stmt_raise"})
+HARMLESS: Final = frozenset({"GetNewTransactionId", "GetNewMultiXactId", "exec_stmt_raise"})
 
 # What a server says as it ends the session; the end of the connection may arrive any time later.
 _LAST_WORDS: Final = ("FATAL", "PANIC")
@@ -59,7 +59,7 @@ class Transaction:
             psycopg.Error: one of them failed, and none after it was done.
         """
         self.in_doubt = commit
-        with _warnings(self._connection) as warnings:
+        with warnings_of(self._connection, HARMLESS) as warnings:
             try:
                 cursors = await self._sent(statements, commit=commit)
             except psycopg.Error as error:
@@ -119,13 +119,15 @@ async def _rows(cursor: psycopg.AsyncCursor[tuple[Any, ...]]) -> Rows:
 
 
 @contextmanager
-def _warnings(connection: Connection) -> Iterator[list[str]]:
-    """Collects what the server warns of meanwhile, as far as a commit may be worth less for it."""
+def warnings_of(
+    connection: AsyncConnection[Any], ignored: Container[str | None] = ()
+) -> Iterator[list[str]]:
+    """Collects what the server warns of in the block, but for what its functions `ignored` say."""
     found: list[str] = []
 
     def notice(diagnostic: errors.Diagnostic) -> None:
         warns = diagnostic.severity_nonlocalized == "WARNING"
-        if warns and diagnostic.source_function not in _HARMLESS:
+        if warns and diagnostic.source_function not in ignored:
             found.append(diagnostic.message_primary or "")
 
     connection.add_notice_handler(notice)

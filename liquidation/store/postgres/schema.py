@@ -113,13 +113,9 @@ async def migrate(connection: AsyncConnection[Any], steps: tuple[Step, ...] = ST
         await connection.execute(SQL["create_versions"])
         state = await state_at(connection)
         for version, step in enumerate(steps[state.version :], start=state.version + 1):
-            for statement in step.statements:
+            for statement in _statements_of(version, step):
                 await connection.execute(statement)
             state = SchemaState(version, step.oldest_service)
-            await connection.execute(
-                "INSERT INTO liquidation_schema (version, oldest_service) VALUES (%s, %s)",
-                (state.version, state.oldest_service),
-            )
     return state
 
 
@@ -157,11 +153,13 @@ def _statements(state: SchemaState, steps: tuple[Step, ...]) -> Iterator[str]:
     yield _written(SQL["create_versions"])
     for version, step in enumerate(steps[state.version :], start=state.version + 1):
         yield f"\n-- Version {version}"
-        yield from map(_written, step.statements)
-        yield (
-            "INSERT INTO liquidation_schema (version, oldest_service)"
-            f" VALUES ({version}, {step.oldest_service});"
-        )
+        yield from map(_written, _statements_of(version, step))
+
+
+def _statements_of(version: int, step: Step) -> tuple[str, ...]:
+    row = f"({version}, {step.oldest_service})"
+    note = f"INSERT INTO liquidation_schema (version, oldest_service) VALUES {row}"
+    return *step.statements, note
 
 
 def _written(statement: str) -> str:

@@ -43,11 +43,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
-    """As `connect`, for reads alone.
-
-    Raises:
-        sqlite3.Error: the file cannot be used.
-    """
+    """As `connect`, for reads alone."""
     connection = connect(path)
     connection.execute("PRAGMA query_only = ON")
     return connection
@@ -216,13 +212,9 @@ class HostClock:
     """The host's own clocks: time since boot, which goes on while the host sleeps, and UTC."""
 
     def __init__(self) -> None:
-        # Where the kernel does not name its boot, every process counts as a boot of its own.
-        self._boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else uuid.uuid4().hex
+        # If the kernel does not name its boot, every process counts as a boot of its own.
+        self.boot_id = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else uuid.uuid4().hex
         self._clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-    @property
-    def boot_id(self) -> str:
-        return self._boot_id
 
     def lease_us(self) -> int:
         return time.clock_gettime_ns(self._clock) // 1000

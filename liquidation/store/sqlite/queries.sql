@@ -145,3 +145,13 @@ SELECT sum(left_us > 0), sum(left_us <= 0) FROM (SELECT {lease_left} AS left_us 
 -- A token that was given once is known here, though its claim be purged.
 SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'claim'), 0),
            coalesce((SELECT max(fencing_token) FROM claim), 0))
+
+-- name: known_request
+SELECT {claim_columns}, decision FROM claim WHERE request_id = ?
+
+-- name: claim_events
+SELECT change, time_us, expire_us, reason, forced FROM claim_event
+WHERE fencing_token = ? ORDER BY event_id
+
+-- name: count_active
+SELECT count(*) FROM claim WHERE state = 'ACTIVE' AND lease_end_us > ?

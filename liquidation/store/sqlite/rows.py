@@ -4,8 +4,8 @@ Every function runs inside a transaction of the caller.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
 
 import orjson
 
@@ -32,6 +32,13 @@ Row = tuple[Any, ...]
 
 # The parameters that every statement on claims has.
 Moment = dict[str, Any]
+# Conditions on the state of a claim as readers see it: a lease that ran out is EXPIRED.
+_IN_STATE: Final = {
+    ClaimState.ACTIVE: "state = 'ACTIVE' AND lease_end_us > :lease_now",
+    ClaimState.EXPIRED: "(state = 'EXPIRED' OR (state = 'ACTIVE' AND lease_end_us <= :lease_now))",
+    ClaimState.COMPLETED: "state = 'COMPLETED'",
+    ClaimState.CANCELLED: "state = 'CANCELLED'",
+}
 
 
 def now(clock: StoreClock) -> Moment:
@@ -146,10 +153,7 @@ def _active_claim_on(
 
 def known(connection: sqlite3.Connection, request_id: str, clock: StoreClock) -> BeginResult | None:
     """What a request_id got before; None where it is new."""
-    row = connection.execute(
-        f"SELECT {SQL['claim_columns']}, decision FROM claim WHERE request_id = ?",
-        (request_id,),
-    ).fetchone()
+    row = connection.execute(SQL["known_request"], (request_id,)).fetchone()
     if row is None:
         return None
     return known_result(claim_of(row, clock), orjson.loads(row[-1]))
@@ -171,20 +175,12 @@ def record(
     claim = find(connection, key, value, clock)
     if claim is None:
         return None
-    rows = connection.execute(
-        """
-        SELECT change, time_us, expire_us, reason, forced FROM claim_event
-        WHERE fencing_token = ? ORDER BY event_id
-        """,
-        (claim.fencing_token,),
-    )
-    return ClaimRecord(
-        claim,
-        [
-            ClaimEvent(change, time_us, expire_us, reason, bool(forced))
-            for change, time_us, expire_us, reason, forced in rows
-        ],
-    )
+    rows = connection.execute(SQL["claim_events"], (claim.fencing_token,))
+    history = [
+        ClaimEvent(change, time_us, expire_us, reason, bool(forced))
+        for change, time_us, expire_us, reason, forced in rows
+    ]
+    return ClaimRecord(claim, history)
 
 
 def page_of_claims(
@@ -195,14 +191,27 @@ def page_of_claims(
     clock: StoreClock,
 ) -> ClaimPage:
     """A page of claims, newest first; see `Store.claims`."""
-    conditions, parameters = _conditions(wanted, now(clock))
+    conditions = ["true"]
+    if wanted.account_id:
+        conditions.append("account_id = :account_id")
+    if wanted.liquidation_id:
+        conditions.append("liquidation_id = :liquidation_id")
+    if wanted.state is not None:
+        conditions.append(_IN_STATE[wanted.state])
     if below is not None:
         conditions.append("fencing_token < :below")
-        parameters["below"] = below
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     rows = connection.execute(
-        f"SELECT {SQL['claim_columns']} FROM claim {where} ORDER BY fencing_token DESC LIMIT :size",
-        parameters | {"size": size + 1},
+        f"""
+        SELECT {SQL["claim_columns"]} FROM claim WHERE {" AND ".join(conditions)}
+        ORDER BY fencing_token DESC LIMIT :size
+        """,
+        {
+            "account_id": wanted.account_id,
+            "liquidation_id": wanted.liquidation_id,
+            "below": below,
+            "size": size + 1,
+            "lease_now": clock.lease_us(),
+        },
     )
     kept, more = _page_of(rows, size, lambda row: row[4:6])
     claims = [claim_of(row, clock) for row in kept]
@@ -211,32 +220,8 @@ def page_of_claims(
 
 def count_active(connection: sqlite3.Connection, clock: StoreClock) -> int:
     """How many claims hold a slot now; see `Store.count_active`."""
-    (count,) = connection.execute(
-        "SELECT count(*) FROM claim WHERE state = 'ACTIVE' AND lease_end_us > :lease_now",
-        now(clock),
-    ).fetchone()
+    (count,) = connection.execute(SQL["count_active"], (clock.lease_us(),)).fetchone()
     return int(count)
-
-
-def _conditions(wanted: ClaimFilter, moment: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    conditions = []
-    parameters = dict(moment)
-    if wanted.account_id:
-        conditions.append("account_id = :account_id")
-        parameters["account_id"] = wanted.account_id
-    if wanted.liquidation_id:
-        conditions.append("liquidation_id = :liquidation_id")
-        parameters["liquidation_id"] = wanted.liquidation_id
-    if wanted.state is ClaimState.ACTIVE:
-        conditions.append("state = 'ACTIVE' AND lease_end_us > :lease_now")
-    elif wanted.state is ClaimState.EXPIRED:
-        conditions.append(
-            "(state = 'EXPIRED' OR (state = 'ACTIVE' AND lease_end_us <= :lease_now))"
-        )
-    elif wanted.state is not None:
-        conditions.append("state = :state")
-        parameters["state"] = wanted.state.name
-    return conditions, parameters
 
 
 def claim_of(row: Sequence[Any], clock: StoreClock) -> Claim:
