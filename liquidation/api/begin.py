@@ -6,7 +6,7 @@ Every call ends in exactly one `claim` line.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -49,29 +49,21 @@ def lease_of(request: pb.BeginClaimRequest | pb.RenewClaimRequest) -> tuple[int,
     return request.lease_ttl.seconds, request.lease_ttl.nanos
 
 
+@dataclass(frozen=True, slots=True)
 class BeginHandler:
-    """Grants claims. At most one active claim an account, and every request logged."""
+    """Grants claims. At most one active claim an account, and every request logged.
 
-    def __init__(
-        self,
-        store: Store,
-        rules: Callable[[], ActivePolicy],
-        log: DecisionLog,
-        admission: Admission,
-        new_id: Callable[[], str],
-        new_claim_id: Callable[[], str],
-        log_opened: Callable[[CallInfo, Liquidation], None],
-        log_expired: Callable[[Claim], None],
-    ) -> None:
-        """`rules` are asked for once a request, so each is decided by one version of them."""
-        self.store = store
-        self.rules = rules
-        self.log = log
-        self.admission = admission
-        self.new_id = new_id
-        self.new_claim_id = new_claim_id
-        self.log_opened = log_opened
-        self.log_expired = log_expired
+    `rules` are asked for once a request, so each is decided by one version of them.
+    """
+
+    store: Store
+    rules: Callable[[], ActivePolicy]
+    log: DecisionLog
+    admission: Admission
+    new_id: Callable[[], str]
+    new_claim_id: Callable[[], str]
+    log_opened: Callable[[CallInfo, Liquidation], None]
+    log_expired: Callable[[Claim], None]
 
     def handle(self, call: Call, data: bytes) -> Work:
         """Takes up one BeginClaim."""

@@ -14,7 +14,6 @@ from typing import Any, Final
 import click
 import orjson
 
-from liquidation.auth.key_file import keys_text, read_keys
 from liquidation.auth.keys import (
     ENTROPY_BYTES,
     KeyEntry,
@@ -22,7 +21,9 @@ from liquidation.auth.keys import (
     KeysError,
     KeyState,
     Permission,
+    keys_text,
     new_key,
+    read_keys,
     revoked_key,
 )
 from liquidation.cli.options import (

@@ -6,8 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from liquidation.auth.key_file import read_keys
-from liquidation.auth.keys import KeyRing, KeysError
+from liquidation.auth.keys import KeyRing, KeysError, read_keys
 from liquidation.config.settings import Settings, load_policy
 from liquidation.config.tls import CertificateError, Certificates
 from liquidation.config.watched_file import OnReload, Reloadable, WatchedFile, read_text

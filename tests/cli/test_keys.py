@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from liquidation.auth.key_file import read_keys
-from liquidation.auth.keys import Identity, KeyRing, Permission
+from liquidation.auth.keys import Identity, KeyRing, Permission, read_keys
 from tests.cli.commands import in_a_process, on_a_terminal, run
 
 CHECK = ("--permission", "check")

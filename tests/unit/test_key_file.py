@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liquidation.auth.key_file import keys_text, read_keys
-from liquidation.auth.keys import ENTROPY_BYTES, KeyEntry, KeyRing, KeysError, Permission, new_key
+from liquidation.auth.keys import (
+    ENTROPY_BYTES,
+    KeyEntry,
+    KeyRing,
+    KeysError,
+    Permission,
+    keys_text,
+    new_key,
+    read_keys,
+)
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 RING, KEY = new_key(

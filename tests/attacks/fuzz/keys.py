@@ -8,8 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from liquidation.auth.key_file import keys_text, read_keys
-from liquidation.auth.keys import ENTROPY_BYTES, Identity, KeyRing, Permission, new_key
+from liquidation.auth.keys import (
+    ENTROPY_BYTES,
+    Identity,
+    KeyRing,
+    Permission,
+    keys_text,
+    new_key,
+    read_keys,
+)
 from liquidation.config.live import ConfigurationError, read_configuration
 from liquidation.config.settings import Settings
 from liquidation.rules.model import Refusal

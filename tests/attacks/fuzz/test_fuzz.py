@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from liquidation.analysis import reader
-from liquidation.auth import key_file
+from liquidation.auth import keys as api_keys
 from liquidation.decisionlog import entry
 from liquidation.decisionlog.writer import DecisionLog
 from liquidation.rules import numbers, policy
@@ -83,7 +83,7 @@ def reads_any_digits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shows_long_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_file, "_LONGEST_SHOWN", 100)
+    monkeypatch.setattr(api_keys, "_LONGEST_SHOWN", 100)
 
 
 def writes_any_number(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,7 @@ from typing import Any, Final
 
 import grpc
 
-from liquidation.auth.key_file import keys_text
-from liquidation.auth.keys import ENTROPY_BYTES, KeyRing, Permission, new_key
+from liquidation.auth.keys import ENTROPY_BYTES, KeyRing, Permission, keys_text, new_key
 from tests.attacks.torture.fleet import Sidecar
 from tests.certificates import LOCAL, Authority
 from tests.service.metrics.scrapes import Scrape, scrape
