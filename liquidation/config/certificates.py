@@ -94,7 +94,7 @@ def _private_key(path: Path, pem: bytes) -> PrivateKeyTypes:
 
 
 def _unusable(key: PublicKeyTypes) -> str:
-    """Why clients would not accept a key; "" where they do."""
+    """Why clients would not accept a key; "" if they do."""
     if isinstance(key, rsa.RSAPublicKey):
         if key.key_size >= _LEAST_RSA_BITS:
             return ""
@@ -105,7 +105,7 @@ def _unusable(key: PublicKeyTypes) -> str:
 
 
 def _out_of_time(certificate: x509.Certificate, now: datetime) -> str:
-    """Why a certificate is not valid at `now`; "" where it is."""
+    """Why a certificate is not valid at `now`; "" if it is."""
     if now < certificate.not_valid_before_utc:
         return f"is not valid before {certificate.not_valid_before_utc.isoformat()}"
     if now > certificate.not_valid_after_utc:

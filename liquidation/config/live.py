@@ -23,7 +23,7 @@ class ConfigurationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What the files say; None where there is no such file."""
+    """What the files say; None if there is no such file."""
 
     policy: Policy
     candidate: Policy | None = None
@@ -121,15 +121,15 @@ class LiveConfig:
         return self._policy.current.limits
 
     def keys(self) -> KeyRing | None:
-        """The keys that calls need; None where they need none."""
+        """The keys that calls need; None if they need none."""
         return self._keys.current
 
     def certificates(self) -> Certificates | None:
-        """What is shown in a handshake; None where nothing is encrypted."""
+        """What is shown in a handshake; None if nothing is encrypted."""
         return self._certificates.current
 
     def certificates_in_use(self) -> Callable[[], Certificates] | None:
-        """What gives the certificates of each handshake; None where nothing is encrypted."""
+        """What gives the certificates of each handshake; None if nothing is encrypted."""
 
         def current() -> Certificates:
             certificates = self._certificates.current

@@ -75,28 +75,24 @@ _TRUST: Final = Section(
         Setting(
             flag="--tls-cert",
             meaning="The certificate, with its chain, in PEM; with it all TCP addresses speak TLS.",
-            metavar="FILE",
             type=_FILE,
             unset="no encryption",
         ),
         Setting(
             flag="--tls-key",
             meaning="The certificate's private key, in PEM.",
-            metavar="FILE",
             type=_FILE,
             unset="no encryption",
         ),
         Setting(
             flag="--tls-client-ca",
             meaning="Certificates in PEM, one of which must have signed that of each caller.",
-            metavar="FILE",
             type=_FILE,
             unset="callers need no certificate",
         ),
         Setting(
             flag="--api-keys",
             meaning="The file of hashed API keys; with it every call needs a key.",
-            metavar="FILE",
             type=_FILE,
             unset="callers need no key",
         ),
@@ -108,7 +104,6 @@ _DECIDING: Final = Section(
         Setting(
             flag="--rules",
             meaning="A rules.toml with thresholds, modes and limits.",
-            metavar="FILE",
             type=_FILE,
             unset="the built-in rules",
         ),
@@ -116,7 +111,6 @@ _DECIDING: Final = Section(
             flag="--candidate-rules",
             meaning="A rules.toml whose verdicts are compared with those in force, and refuse"
             " nothing.",
-            metavar="FILE",
             type=_FILE,
             unset="nothing is compared",
         ),
@@ -133,7 +127,6 @@ _DECIDING: Final = Section(
         Setting(
             flag="--store-timeout",
             meaning="Seconds that the store has to answer; then a call is refused with -1011.",
-            metavar="SECONDS",
             type=Seconds(0.1, 10),
             default=2,
         ),
@@ -159,7 +152,6 @@ _LOG: Final = Section(
         Setting(
             flag="--log-file",
             meaning="Where the decision log goes; lines are appended, a new file gets mode 0640.",
-            metavar="FILE",
             type=_FILE,
             unset="standard output",
         ),
@@ -221,7 +213,6 @@ _BOUNDS: Final = Section(
         Setting(
             flag="--max-connection-idle",
             meaning="Seconds after which a connection without calls is closed; 0 is never.",
-            metavar="SECONDS",
             type=Seconds(),
             default=600,
         ),
@@ -229,14 +220,12 @@ _BOUNDS: Final = Section(
             flag="--max-connection-age",
             meaning="Seconds after which a connection is asked to end, so that callers spread"
             " anew; 0 is never.",
-            metavar="SECONDS",
             type=Seconds(),
             default=0,
         ),
         Setting(
             flag="--max-connection-age-grace",
             meaning="Seconds that calls on such a connection have to end before it is closed.",
-            metavar="SECONDS",
             type=Seconds(),
             default=30,
         ),
@@ -258,14 +247,12 @@ _BOUNDS: Final = Section(
         Setting(
             flag="--max-call-time",
             meaning="Seconds that a call may wait to be decided, whatever its own deadline.",
-            metavar="SECONDS",
             type=Seconds(0.1),
             default=30,
         ),
         Setting(
             flag="--drain-time",
             meaning="Seconds that calls in progress have to end once the server is told to.",
-            metavar="SECONDS",
             type=Seconds(),
             default=10,
         ),

@@ -101,8 +101,9 @@ class Setting:
     """One setting of `liquidation serve`.
 
     Values are of the click type `type`, else texts that `callback` makes values of. `unset` says
-    what holds where a `default` does not tell. With `repeatable` there may be several values.
-    `allowed` says what may be given, as Markdown; it is needed where `type` does not tell.
+    what holds if a `default` does not tell. With `repeatable` there may be several values.
+    `allowed` says what may be given, as Markdown; it and `metavar` are needed if `type` does not
+    tell.
     """
 
     flag: str
@@ -116,6 +117,8 @@ class Setting:
     allowed: str = ""
 
     def __post_init__(self) -> None:
+        if self.metavar is None:
+            object.__setattr__(self, "metavar", _metavar(self.type))
         if not self.allowed:
             object.__setattr__(self, "allowed", _allowed(self.type))
         assert self.allowed, f"{self.flag}: what is allowed?"
@@ -128,7 +131,7 @@ class Setting:
 
     @property
     def by_default(self) -> str:
-        """What holds where it is not given: a value, as Markdown, or words."""
+        """What holds if it is not given: a value, as Markdown, or words."""
         values = self.default if isinstance(self.default, tuple) else (self.default,)
         return self.unset or f"`{' '.join(map(str, values))}`"
 
@@ -163,8 +166,14 @@ class Section:
     settings: tuple[Setting, ...]
 
 
+def _metavar(kind: click.ParamType[Any] | None) -> str | None:
+    if isinstance(kind, click.Path):
+        return "FILE"
+    return "SECONDS" if isinstance(kind, Seconds) else None
+
+
 def _allowed(kind: click.ParamType[Any] | None) -> str:
-    """What values of a click type may be; "" where it does not tell."""
+    """What values of a click type may be; "" if it does not tell."""
     if isinstance(kind, click.Choice):
         return ", ".join(f"`{choice}`" for choice in kind.choices)
     if isinstance(kind, click.IntRange | click.FloatRange):

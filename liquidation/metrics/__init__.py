@@ -45,7 +45,7 @@ class Instruments(Observer):
         """The rules that decide from now on, and those that are compared with them, if any."""
 
     def reloaded(self, name: str, problem: str) -> None:
-        """A file was read again; `name` is of `FILES`, `problem` is "" where it was taken."""
+        """A file was read again; `name` is of `FILES`, `problem` is "" if it was taken."""
 
     def serves(self, serving: bool, /) -> None:  # noqa: FBT001 - it is the value itself
         """Whether health says SERVING."""

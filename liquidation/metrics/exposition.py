@@ -118,7 +118,7 @@ class _Worker:
         self._asked = Lock()
 
     def ask(self) -> Future[list[Metric]] | None:
-        """Metrics that are of now; EOFError or OSError where the worker is gone.
+        """Metrics that are of now; EOFError or OSError if the worker is gone.
 
         None while an earlier question is not answered: of a worker that is stopped they would pile
         up in its pipe until asking it blocks.

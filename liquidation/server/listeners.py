@@ -37,7 +37,7 @@ _TRANSPORT_FACTOR: Final = 2
 _MOST_NOT_YET_TAKEN: Final = 10_000
 # What gRPC takes for "never", in milliseconds.
 _NEVER_MS: Final = 2**31 - 1
-# A connection that says nothing for so long is asked whether it still stands, and closed where no
+# A connection that says nothing for so long is asked whether it still stands, and closed if no
 # answer comes: a host that vanished leaves no connection behind.
 _ASK_AFTER_MS: Final = 60 * _MS
 _ANSWER_WITHIN_MS: Final = 20 * _MS

@@ -106,7 +106,7 @@ class HealthTable:
         return tuple((PROBLEM_KEY, _header(*each)) for each in self.problems.copy().items())
 
     def _list(self, call: Call, data: bytes) -> None:
-        if _parsed(call, data, _list_messages.HealthListRequest.FromString) is None:
+        if parsed(call, data, _list_messages.HealthListRequest.FromString, _INVALID) is None:
             return
         with self._lock:
             statuses = dict(self._statuses)
@@ -135,18 +135,19 @@ class HealthTable:
 
 def _name_in(call: Call, data: bytes) -> str | None:
     """The name that a caller asks for; None, and the call is refused, if there is none."""
-    request = _parsed(call, data, health_pb2.HealthCheckRequest.FromString)
+    request = parsed(call, data, health_pb2.HealthCheckRequest.FromString, _INVALID)
     return None if request is None else request.service
 
 
-def _parsed(call: Call, data: bytes, parse: Callable[[bytes], _M]) -> _M | None:
+def parsed(call: Call, data: bytes, parse: Callable[[bytes], _M], invalid: Status) -> _M | None:
+    """The request in `data`; None, and the call is refused, if it is too large or not one."""
     if len(data) > _MOST_REQUEST_BYTES:
         call.refuse(*_TOO_LARGE)
         return None
     try:
         return parse(data)
     except DecodeError:
-        call.refuse(*_INVALID)
+        call.refuse(*invalid)
         return None
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool
-from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from liquidation.transport import health
@@ -17,11 +16,8 @@ from liquidation.transport.base import Call, Exchange, Handler, Status, Step
 _V1ALPHA: Final = "grpc.reflection.v1alpha"
 _V1: Final = "grpc.reflection.v1"
 _SERVICE: Final = "ServerReflection"
-# Bytes of a request that is looked into.
-_MOST_REQUEST_BYTES: Final = 64 * 1024
 
 _INVALID: Final = Status(3, "The request is not one of server reflection.")
-_TOO_LARGE: Final = Status(8, "The request is larger than 64 KiB.")
 
 
 def reflection_handlers(service_names: Iterable[str]) -> dict[str, Handler]:
@@ -43,13 +39,8 @@ def reflection_handlers(service_names: Iterable[str]) -> dict[str, Handler]:
 
 def _answered(servicer: reflection.ReflectionServicer, call: Call, message: bytes) -> bool:
     """Answers one request; False if the call is ended instead."""
-    if len(message) > _MOST_REQUEST_BYTES:
-        call.refuse(*_TOO_LARGE)
-        return False
-    try:
-        request = reflection_pb2.ServerReflectionRequest.FromString(message)
-    except DecodeError:
-        call.refuse(*_INVALID)
+    parse = reflection_pb2.ServerReflectionRequest.FromString
+    if (request := health.parsed(call, message, parse, _INVALID)) is None:
         return False
     context: Any = None
     response = next(iter(servicer.ServerReflectionInfo(iter((request,)), context)))

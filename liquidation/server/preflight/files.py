@@ -34,7 +34,7 @@ _BESIDE: Final = ("-wal", "-shm", "-turn", "-inside", "-log")
 
 
 def lacks_directory(path: Path) -> str:
-    """Why nothing can be made at `path`; "" where it can."""
+    """Why nothing can be made at `path`; "" if it can."""
     directory = path.parent
     try:
         mode = directory.stat().st_mode
@@ -65,7 +65,7 @@ def decision_log(settings: Settings) -> Finding:
 
 
 def _appending(path: Path) -> tuple[str, str]:
-    """Why nothing can be appended to `path`, "" where it can; and what is told then."""
+    """Why nothing can be appended to `path`, "" if it can; and what is told then."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

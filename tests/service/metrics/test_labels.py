@@ -2,8 +2,7 @@
 
 import prometheus_client
 
-from liquidation.metrics.prometheus import Metrics
-from liquidation.metrics.series import Children
+from liquidation.metrics.prometheus import Children, Metrics
 from tests.service.metrics.scrapes import rendered
 
 
@@ -42,7 +41,7 @@ def test_a_name_that_is_not_known_makes_no_series_of_its_own() -> None:
 
 def test_a_name_that_is_not_known_is_not_remembered() -> None:
     counter = prometheus_client.Counter("calls", "Calls.", ["rpc"], registry=None)
-    children = Children(counter, ["GetClaim"])
+    children = Children(counter, ["GetClaim"], begin=())
     for number in range(1000):
         children[f"Call{number}"].inc()
     children["GetClaim"].inc()
