@@ -141,7 +141,8 @@ endef
 # What running needs: the service with its extras, but for charts.
 $(RUNS): pyproject.toml requirements.lock
 	$(environment)
-	$(PIP) --constraint requirements.lock --editable '.[cli,metrics,otel,postgres]'
+	@echo "Installing what running needs into $(VENV)" >&2
+	@$(PIP) --constraint requirements.lock --editable '.[cli,metrics,otel,postgres]'
 	@touch $@
 
 # Everything else too.
