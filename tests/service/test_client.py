@@ -1,6 +1,5 @@
 """The client against a real server: both of its faces say the same."""
 
-import ast
 import asyncio
 import pickle
 import socket
@@ -14,7 +13,6 @@ from typing import Any
 import grpc
 import pytest
 
-import liquidation.client
 from liquidation.client import (
     AsyncLiquidationClient,
     LiquidationCallFailed,
@@ -583,32 +581,3 @@ def test_a_refusal_survives_pickling() -> None:
 
     assert copy.rest_payload() == refused.rest_payload()
     assert copy.grpc_code is refused.grpc_code
-
-
-def test_the_client_rests_on_the_api_and_the_rules_alone() -> None:
-    package = Path(liquidation.client.__file__).parents[1]
-    reached = {"client"}
-    waiting = ["client"]
-    while waiting:
-        for module in _imported(_file_of(package, waiting.pop())):
-            if module not in reached:
-                reached.add(module)
-                if not module.startswith(("rules", "v1")):
-                    waiting.append(module)
-
-    own = {module for module in reached if not module.startswith(("client.", "rules.", "v1"))}
-    assert own == {"client", "values"}
-
-
-def _file_of(package: Path, module: str) -> Path:
-    path = package.joinpath(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-def _imported(file: Path) -> set[str]:
-    """The modules of the package that a file imports, without the package's own name."""
-    return {
-        (node.module or "").removeprefix("liquidation.")
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("liquidation")
-    }

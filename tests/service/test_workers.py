@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from liquidation.v1 import claim_service_pb2, rules_service_pb2
 from tests import samples
 from tests.cli.checking import contents
-from tests.processes import Process, serving, start
+from tests.processes import Process, serving
 from tests.service.test_claims import begin_request
 from tests.sidecars import dial
 
@@ -61,7 +60,7 @@ async def check_until(address: str, directory: Path, workers: set[int]) -> None:
             return
 
 
-async def test_there_is_one_serving_line_and_every_worker_answers(
+async def test_every_worker_answers_beside_one_serving_line_and_numbers_its_lines_without_gap(
     process: Process, tmp_path: Path
 ) -> None:
     assert process.serving["workers"] == WORKERS
@@ -70,15 +69,6 @@ async def test_there_is_one_serving_line_and_every_worker_answers(
     process.popen.send_signal(signal.SIGTERM)
     assert process.popen.wait() == 0
     assert process.output.read() == ""
-
-
-async def test_lines_are_numbered_without_gap_within_each_worker(
-    process: Process, tmp_path: Path
-) -> None:
-    await check_until(process.address, tmp_path, set(range(WORKERS)))
-    process.popen.send_signal(signal.SIGTERM)
-    process.popen.wait()
-
     by_process: dict[str, list[int]] = {}
     for line in log_of(tmp_path, "decision"):
         by_process.setdefault(line["process"], []).append(line["seq"])
@@ -227,27 +217,3 @@ async def test_workers_on_a_database_share_a_pipe_and_write_no_file(
     assert sum(line["event"] == "decision" for line in lines) == 300
     assert lines[0]["store"] == postgres_database
     assert contents(tmp_path) == {}
-
-
-def test_a_port_that_is_taken_is_told(tmp_path: Path, process: Process) -> None:
-    arguments = ["--listen", process.address, "--workers", "2", "--store", "sqlite:other.db"]
-    with start(arguments, tmp_path) as popen:
-        _, errors = popen.communicate(timeout=60)
-
-    assert popen.returncode == 1
-    assert f"cannot listen on {process.address}" in errors
-    assert "Traceback" not in errors
-
-
-def test_a_store_that_cannot_be_used_is_told(tmp_path: Path) -> None:
-    arguments = ["--listen", "127.0.0.1:0", "--workers", "2", "--store", "sqlite:/no/such/x.db"]
-    with start(arguments, tmp_path) as popen:
-        try:
-            _, errors = popen.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            popen.kill()
-            raise
-
-    assert popen.returncode == 1
-    assert "/no/such/x.db" in errors
-    assert "Traceback" not in errors
