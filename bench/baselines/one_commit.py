@@ -4,7 +4,7 @@ python -m bench.baselines.one_commit [FLAGS OF `liquidation serve`]
 """
 
 import sys
-from functools import partial, partialmethod
+from functools import partialmethod
 from unittest import mock
 
 from liquidation import cli
@@ -19,10 +19,10 @@ def main() -> None:
     # The only place in the benchmarks that changes the service: both stores take the size of a
     # group as the argument `group`, and the service leaves it at its default.
     sqlite = partialmethod(SqliteStore.__init__, group=1)
-    postgres = partial(PostgresStore.open, group=1)
+    postgres = partialmethod(PostgresStore.__init__, group=1)
     with (
         mock.patch.object(SqliteStore, "__init__", sqlite),
-        mock.patch.object(PostgresStore, "open", postgres),
+        mock.patch.object(PostgresStore, "__init__", postgres),
     ):
         cli.main(["serve", *sys.argv[1:]])
 

@@ -118,7 +118,7 @@ async def _transaction(connection: AsyncConnection[Any]) -> AsyncIterator[None]:
 
 
 async def _made_ready(connection: AsyncConnection[Any]) -> int:
-    """The server's time in microseconds, where the target can be filled: it is locked then."""
+    """The server's time in microseconds, once the target can be filled and is locked."""
     await connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")
     await connection.execute(SQL["copy_settings"], (_PATIENCE,))
     # Its moment is read after that of the file: rather a lease lasts longer than was promised.

@@ -220,7 +220,7 @@ def open_store(
     require_driver()
     from liquidation.store.postgres.store import PostgresStore  # noqa: PLC0415 - it needs an extra
 
-    return PostgresStore.open(
+    return PostgresStore(
         location.url,
         committed=committed,
         timeout_s=timeout_s,

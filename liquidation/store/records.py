@@ -83,7 +83,7 @@ def is_news(snapshot: Liquidation | None, state: StoredState) -> bool:
 
 
 def account_of(request: BeginRequest, state: StoredState) -> str | None:
-    """Whose slot a request is about; None where no liquidation is known."""
+    """Whose slot a request is about; None if no liquidation is known."""
     if request.snapshot is not None:
         return request.snapshot.account_id
     return None if state.liquidation is None else state.liquidation.account_id

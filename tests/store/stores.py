@@ -154,7 +154,7 @@ class AwaitedStore:
 
 def postgres_store(dsn: str, **settings: Any) -> AwaitedStore:
     """The store in the database at `dsn`."""
-    return AwaitedStore(PostgresStore.open(dsn, **settings))
+    return AwaitedStore(PostgresStore(dsn, **settings))
 
 
 def sqlite_store(path: Path, clock: StoreClock | None = None, **settings: Any) -> AwaitedStore:

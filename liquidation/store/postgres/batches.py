@@ -128,7 +128,7 @@ class Batches(Generic[_Q, _R]):
                 await self._answer(batch)
         finally:
             # In the same step in which it saw that nobody waits: who comes next starts another.
-            # And where a batch was dropped by a fault of ours, no lane is lost with it.
+            # And if a batch was dropped by a fault of ours, no lane is lost with it.
             self._busy -= 1
 
     def _gather(self) -> list[_Waiting[_Q, _R]]:

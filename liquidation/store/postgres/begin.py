@@ -71,13 +71,13 @@ class Slot:
         return row._asdict() | json | {"lease_us": request.lease_us}
 
     def granted(self, token: int, begin_us: int, expire_us: int) -> BeginResult:
-        """The outcome where the slot was free."""
+        """The outcome if the slot was free."""
         request = self.begin.request
         claim = granted(request, self.account_id, self.decision, token, begin_us, expire_us)
         return self.held(claim)
 
     def held(self, claim: Claim) -> BeginResult:
-        """The outcome where `claim` is the one that was to be stored."""
+        """The outcome if `claim` is the one that was to be stored."""
         return _begun(self.begin, self.found, self.decision, claim)
 
     def taken(self, state: StoredState) -> BeginResult | Exception:
@@ -205,7 +205,7 @@ def _begun(
 def _ours(
     outcome: BeginResult | Exception, claim_id: str, earlier: dict[str, Slot]
 ) -> BeginResult | Exception:
-    """The outcome; where the claim is known because it was stored just now, that of then."""
+    """The outcome; if the claim is known because it was stored just now, that of then."""
     if isinstance(outcome, BeginResult) and outcome.claim is not None:
         slot = earlier.get(claim_id)
         if slot is not None and outcome.claim.claim_id == claim_id:

@@ -24,7 +24,7 @@ Connection = AsyncConnection[tuple[Any, ...]]
 # A transaction that was left open.
 _OPEN: Final = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
-# It may write where the server lets it: what says that it takes no writes is not overruled.
+# It may write if the server lets it: what says that it takes no writes is not overruled.
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 # Warnings that are not about the commit, by the function of the server that gives them: that ids
@@ -137,7 +137,7 @@ def warnings_of(
         connection.remove_notice_handler(notice)
 
 
-# Where the URL does not say otherwise. A connection ends when what was sent is not acknowledged for
+# Unless the URL says otherwise. A connection ends when what was sent is not acknowledged for
 # `tcp_user_timeout` ms, or the host behind it answers no probe.
 PARAMETERS: Final = {
     "fallback_application_name": "liquidation",
@@ -160,7 +160,7 @@ def limits_of(timeout_s: float, lock_s: float) -> str:
     It waits for a lock for `lock_s` at most. A client that hangs or is cut off in the middle loses
     its locks before those who wait for them give up. A weaker `synchronous_commit` than "on" would
     lose claims that were acknowledged. No statement here reads a whole table, or is worth a
-    compilation. Where nothing may be written, the update that never happens is refused: nothing is
+    compilation. If nothing may be written, the update that never happens is rejected: nothing is
     read there either.
     """
     milliseconds = {
@@ -183,7 +183,7 @@ def limits_of(timeout_s: float, lock_s: float) -> str:
 
 
 def require_utf8(connection: Connection) -> None:
-    """Returns where the database can hold every text that a caller may send.
+    """Returns if the database can hold every text that a caller may send.
 
     Raises:
         SchemaError: it cannot, and would refuse a whole group for one of them.

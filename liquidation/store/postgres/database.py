@@ -82,9 +82,9 @@ class Database:
             patient: limits_of(timeout_s, timeout_s * (_PATIENT if patient else _IMPATIENT))
             for patient in (True, False)
         }
-        # Whether statements may be prepared, where the server itself is connected to.
+        # Whether statements may be prepared: only on connections to the server itself.
         self._prepares = True
-        # Why it could not be connected to; "" where it could.
+        # Why it could not be connected to; "" if it could.
         self._problem = "it has not answered yet"
         self._under_way: set[asyncio.Task[Any]] = set()
         self._pool = AsyncConnectionPool(
@@ -117,7 +117,7 @@ class Database:
     ) -> _T:
         """What `work` returns of a transaction, which it commits, or else is rolled back.
 
-        `work` may be called more than once, each time with a new transaction. Where the connection
+        `work` may be called more than once, each time with a new transaction. If the connection
         broke before an answer to COMMIT came, only if it is `repeatable`: if doing it again gives
         the right answer whether or not it was done. One that is not `patient` waits for others for
         a fifth of its time only.
@@ -136,7 +136,7 @@ class Database:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
-            # Where the caller is gone, nobody is left to look at it.
+            # If the caller is gone, nobody is left to look at it.
             task.exception()
 
     async def _run(
@@ -191,7 +191,7 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(self, until: float, limits: str) -> AsyncIterator[Transaction]:
-        """A transaction on a connection that is cut off where it is not given back in time."""
+        """A transaction on a connection that is cut off if it is not given back in time."""
         loop = asyncio.get_running_loop()
         connection = await self._pool.getconn(max(until - loop.time(), 0.001))
         transaction = Transaction(connection, limits)
@@ -209,7 +209,7 @@ class Database:
             await self._pool.putconn(connection)
 
     async def probe(self) -> None:
-        """Returns where the primary answers and has a schema that this service can work on.
+        """Returns if the primary answers and has a schema that this service can work on.
 
         Raises:
             StoreUnavailableError: it does not.

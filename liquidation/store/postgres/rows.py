@@ -116,7 +116,7 @@ class Puts:
     def __init__(
         self, snapshots: Sequence[Liquidation], request_ids: Sequence[str] | None = None
     ) -> None:
-        """One that came with a request_id is stored only where no claim has that."""
+        """One that came with a request_id is stored only if no claim has that."""
         self._snapshots = snapshots
         # A statement touches a row once: snapshots of one liquidation follow each other.
         self._waves: list[list[dict[str, Any]]] = []
@@ -131,14 +131,14 @@ class Puts:
             self._wave_of.append(wave)
 
     def statements(self, asked: Mapping[str, Any]) -> list[Statement]:
-        """What stores them, where their accounts are locked; `asked` names their ids."""
+        """What stores them once their accounts are locked; `asked` names their ids."""
         return [
             (SQL["stored_liquidations"], asked),
             *((SQL["store_liquidations"], {"rows": written(each)}) for each in self._waves),
         ]
 
     def outcomes(self, answers: Sequence[Rows]) -> list[PutResult | None]:
-        """What became of each, in order; None where it is stored for another account.
+        """What became of each, in order; None if it is stored for another account.
 
         `answers` are those to `statements`.
         """

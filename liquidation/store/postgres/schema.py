@@ -48,13 +48,13 @@ PRIVILEGES: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class SchemaState:
-    """What a database holds: version 0 where there is nothing of this service."""
+    """What a database holds: version 0 if there is nothing of this service."""
 
     version: int = 0
     oldest_service: int = 0
 
     def problem(self, known: int = NEWEST) -> str:
-        """Why a service that knows schema version `known` cannot work on it; "" where it can."""
+        """Why a service that knows schema version `known` cannot work on it; "" if it can."""
         if self.version < known:
             return (
                 f"the database has schema version {self.version}, this service needs {known}: "
@@ -83,7 +83,7 @@ async def state_at(connection: AsyncConnection[Any]) -> SchemaState:
 
 
 async def require(connection: AsyncConnection[Any]) -> None:
-    """Returns where this service can work on the database, making it so where its role may.
+    """Returns if this service can work on the database; migrates it if the role may.
 
     Raises:
         SchemaError: it cannot, and the role may not create tables, or the database is newer.
@@ -136,9 +136,9 @@ _HEAD: Final = """
 
 
 def script(state: SchemaState, steps: tuple[Step, ...] = STEPS) -> str:
-    """What `migrate` would do on a database in `state`, as SQL; "" where nothing is missing.
+    """What `migrate` would do on a database in `state`, as SQL; "" if nothing is missing.
 
-    Where others have done a step of it meanwhile, it fails and changes nothing.
+    If others have done a step of it meanwhile, it fails and changes nothing.
     """
     if state.version >= len(steps):
         return ""
@@ -174,7 +174,7 @@ _COUNTING: Final = "20s"
 class Server:
     """What a server says of itself and of the database, names as PostgreSQL has them.
 
-    `schema` is where new tables would be, "" where the search_path names none that there is.
+    `schema` is where new tables would be, "" if the search_path names none that exists.
     """
 
     version: str
@@ -202,7 +202,7 @@ class Standby:
 class DatabaseStatus:
     """A database, and the server at `address` that answered for it.
 
-    `missing` are privileges that the service needs and the role lacks. `holds` is None where it was
+    `missing` are privileges that the service needs and the role lacks. `holds` is None if it was
     not counted, and `uncounted` says why. `sizes` are the bytes of tables with their indexes.
     """
 
@@ -294,7 +294,7 @@ async def look(connection: AsyncConnection[Any]) -> DatabaseStatus:
 async def missing_privileges(connection: AsyncConnection[Any]) -> tuple[str, ...]:
     """Those of `PRIVILEGES` that the role lacks, such as "UPDATE on account".
 
-    Where a table is not there, all on it are missing.
+    If a table is not there, all on it are missing.
 
     Raises:
         psycopg.Error: the database cannot be asked.

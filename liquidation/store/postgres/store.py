@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, TypeVar
 
 from liquidation.rules.decision import Decision
 from liquidation.rules.model import Claim, ClaimState, Liquidation, StoredState
@@ -56,14 +56,23 @@ class PostgresStore:
 
     def __init__(
         self,
-        database: Database,
-        timeout_s: float,
-        group: int,
-        committed: CommitObserver,
-        on_fault: Fault,
+        url: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        connections: int = 8,
+        group: int = MAX_GROUP,
+        committed: CommitObserver = lambda *_: None,
+        on_fault: Fault = lambda _: None,
     ) -> None:
-        """Takes `database` over, opens it, and waits for no connection; see `open`."""
-        self._database = database
+        """Uses up to `connections` to the database at `url`; no answer takes above `timeout_s`.
+
+        At most `group` writes share a commit, reported to `committed`. `on_fault` takes what
+        callbacks raise. It begins to connect, and does not wait for it.
+
+        Raises:
+            StoreError: `url` is not valid.
+        """
+        self._database = Database(url, _OF_THE_TIME * timeout_s, connections)
         self._committed = committed
         self._on_fault = on_fault
         self._requests: deque[Callable[[], None]] = deque()
@@ -90,28 +99,6 @@ class PostgresStore:
         )
         self._thread.start()
         started.wait()
-
-    @classmethod
-    def open(
-        cls,
-        url: str,
-        *,
-        timeout_s: float = TIMEOUT_S,
-        connections: int = 8,
-        group: int = MAX_GROUP,
-        committed: CommitObserver = lambda *_: None,
-        on_fault: Fault = lambda _: None,
-    ) -> Self:
-        """Uses up to `connections` to the database at `url`; no answer takes above `timeout_s`.
-
-        At most `group` writes share a commit, reported to `committed`. `on_fault` takes what
-        callbacks raise. It begins to connect, and does not wait for it.
-
-        Raises:
-            StoreError: `url` is not valid.
-        """
-        database = Database(url, _OF_THE_TIME * timeout_s, connections)
-        return cls(database, timeout_s, group, committed, on_fault)
 
     def states(self, queries: Sequence[StateQuery]) -> list[StoredState] | None:  # noqa: ARG002
         return None

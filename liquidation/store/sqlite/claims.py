@@ -119,10 +119,7 @@ def _take_slot(
     decision: Decision,
     moment: Moment,
 ) -> Claim | None:
-    """The claim that holds the account's slot from now on; None where the slot is taken.
-
-    None too where the request_id is: then no second claim may come of it.
-    """
+    """The claim that holds the account's slot from now on; None if slot or request_id is taken."""
     begin_us, lease_us = moment["wall"], request.lease_us
     row = (
         *claim_record(request, account_id, decision),

@@ -96,8 +96,8 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     Raises:
         sqlite3.Error: the file is not there or cannot be read; also from what is read on it.
     """
-    # A reader makes the files of the write-ahead log where they are missing, and leaves them
-    # behind, as its own. Where they are not there, all that was written is in the file itself.
+    # A reader makes the files of the write-ahead log if they are missing, and leaves them
+    # behind, as its own. If they are not there, all that was written is in the file itself.
     beside = (path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-shm"))
     alone = "" if all(each.exists() for each in beside) else "&immutable=1"
     uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro{alone}"

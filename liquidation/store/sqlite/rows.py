@@ -152,7 +152,7 @@ def _active_claim_on(
 
 
 def known(connection: sqlite3.Connection, request_id: str, clock: StoreClock) -> BeginResult | None:
-    """What a request_id got before; None where it is new."""
+    """What a request_id got before; None if it is new."""
     row = connection.execute(SQL["known_request"], (request_id,)).fetchone()
     if row is None:
         return None

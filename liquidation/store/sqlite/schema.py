@@ -26,7 +26,7 @@ NEWEST: Final = len(_STEPS)
 
 
 def version_at(path: Path) -> int | None:
-    """The version of the schema in the file at `path`; None where another program's tables are.
+    """The version of the schema in the file at `path`; None if it holds another program's tables.
 
     Nothing is created or written, whoever uses the file meanwhile.
 
@@ -67,9 +67,9 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """A file, `version` of whose schema is 0 where there is nothing of the service in it.
+    """A file, `version` of whose schema is 0 if there is nothing of the service in it.
 
-    `holds` is None where its tables are not those of this service's version. `size` is that of the
+    `holds` is None if its tables are not those of this service's version. `size` is that of the
     file and `log_size` that of the write-ahead log beside it, in bytes.
     """
 
