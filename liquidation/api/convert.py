@@ -13,8 +13,6 @@ from liquidation.rules.model import (
     ClaimEvent,
     ClaimState,
     Liquidation,
-    MarginAccount,
-    MarginPosition,
     Outcome,
     RuleResult,
     Terms,
@@ -22,6 +20,7 @@ from liquidation.rules.model import (
 )
 from liquidation.rules.numbers import Ratio, plain
 from liquidation.rules.policy import RULE_NAMES, Mode, Policy
+from liquidation.rules.record import account_record
 from liquidation.v1 import claim_service_pb2, errors_pb2, liquidation_pb2, rules_service_pb2
 
 _OUTCOMES: Final[Mapping[Outcome, Any]] = {
@@ -131,26 +130,7 @@ def fill_liquidation(message: liquidation_pb2.Liquidation, value: Liquidation) -
         message.margin_ratio = plain(value.margin_ratio)
         message.maintenance_margin_ratio = plain(value.maintenance_margin_ratio)
     else:
-        message.account.CopyFrom(_account(value.account))
-
-
-def _account(account: MarginAccount) -> liquidation_pb2.MarginAccount:
-    return liquidation_pb2.MarginAccount(
-        collateral_value=plain(account.collateral_value),
-        positions=[_margin_position(each) for each in account.positions],
-        max_leverage=_number(account.max_leverage),
-    )
-
-
-def _margin_position(position: MarginPosition) -> liquidation_pb2.MarginPosition:
-    return liquidation_pb2.MarginPosition(
-        symbol=position.symbol,
-        position_qty=plain(position.position_qty),
-        mark_price=plain(position.mark_price),
-        base_mmr=_number(position.base_mmr),
-        base_imr=plain(position.base_imr),
-        imr_factor=plain(position.imr_factor),
-    )
+        message.account.CopyFrom(liquidation_pb2.MarginAccount(**account_record(value.account)))
 
 
 def _number(number: Ratio | None) -> str:

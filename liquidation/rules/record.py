@@ -113,7 +113,7 @@ def liquidation_record(liquidation: Liquidation) -> Record:
         record["margin_ratio"] = plain(liquidation.margin_ratio)
         record["maintenance_margin_ratio"] = plain(liquidation.maintenance_margin_ratio)
     else:
-        record["account"] = _account_record(liquidation.account)
+        record["account"] = account_record(liquidation.account)
     if liquidation.snapshot_time_ns is not None:
         record["snapshot_time"] = _time_text(liquidation.snapshot_time_ns)
     return record
@@ -149,11 +149,12 @@ def liquidator_record(liquidator: Liquidator) -> Record:
     """A liquidator and its account."""
     return {
         "liquidator_id": liquidator.liquidator_id,
-        "account": _account_record(liquidator.account),
+        "account": account_record(liquidator.account),
     }
 
 
-def _account_record(account: MarginAccount) -> Record:
+def account_record(account: MarginAccount) -> Record:
+    """All positions of an account."""
     record: Record = {
         "collateral_value": plain(account.collateral_value),
         "positions": [_margin_position_record(position) for position in account.positions],
