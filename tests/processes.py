@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -31,6 +31,18 @@ class Process:
     def output(self) -> IO[str]:
         assert self.popen.stdout is not None
         return self.popen.stdout
+
+
+def workers_of(supervisor: int) -> set[int]:
+    """The workers of a supervisor that run now."""
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    found = set()
+    for pid in map(int, children):
+        # It ended a moment ago, before its file was opened or before it was read.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(pid)
+    return found
 
 
 def start(

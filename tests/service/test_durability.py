@@ -136,7 +136,7 @@ async def test_a_full_disk_is_told_in_the_log(tmp_path: Path) -> None:
 # import anything from then on.
 AS_NOBODY = """
 import concurrent.futures.thread, locale, os
-import liquidation.cli.serve
+import liquidation.cli.serve, liquidation.store.sqlite.store
 from liquidation.cli import main
 if os.geteuid() == 0:
     os.setuid(65534)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests import samples
-from tests.processes import Process, serving
+from tests.processes import Process, serving, workers_of
 from tests.sidecars import dial
 
 CHECK = "/liquidation.v1.LiquidationRulesService/CheckClaim"
@@ -30,14 +30,12 @@ def lines(*paths: Path) -> list[dict[str, Any]]:
 
 def writing_to(log: Path, process: Process) -> set[int]:
     """The workers that have a log open."""
-    supervisor = process.popen.pid
-    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
     found = set()
-    for pid in children:
+    for pid in workers_of(process.popen.pid):
         for entry in Path(f"/proc/{pid}/fd").glob("*"):
             with suppress(FileNotFoundError):  # closed a moment ago
                 if entry.samefile(log):
-                    found.add(int(pid))
+                    found.add(pid)
     return found
 
 

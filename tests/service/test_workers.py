@@ -13,7 +13,7 @@ import pytest
 from liquidation.v1 import claim_service_pb2, rules_service_pb2
 from tests import samples
 from tests.cli.checking import contents
-from tests.processes import Process, serving
+from tests.processes import Process, serving, workers_of
 from tests.service.test_claims import begin_request
 from tests.sidecars import dial
 
@@ -138,11 +138,9 @@ def test_a_supervisor_that_ends_while_it_starts_a_worker_again_ends(
 
 def new_worker(process: Process, known: set[int]) -> int:
     """The first worker that is not among those that are known."""
-    children = Path(f"/proc/{process.popen.pid}/task/{process.popen.pid}/children")
-    while True:
-        for pid in set(map(int, children.read_text().split())) - known:
-            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return pid
+    while not (found := workers_of(process.popen.pid) - known):
+        continue
+    return found.pop()
 
 
 def catches(pid: int, number: signal.Signals) -> bool:

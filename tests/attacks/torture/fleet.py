@@ -15,7 +15,7 @@ from typing import Final
 from grpc_health.v1 import health_pb2
 
 from tests.attacks.torture.calls import dial
-from tests.processes import ROOT
+from tests.processes import ROOT, workers_of
 from tests.sidecars import health
 from tests.store.postgres.scratch import free_port
 
@@ -43,15 +43,9 @@ class Sidecar:
         await asyncio.to_thread(self._start)
 
     def workers(self) -> list[int]:
-        """The workers that run now; none where there is no supervisor."""
+        """The workers that run now; none if there is no supervisor."""
         assert self._popen is not None
-        children = Path(f"/proc/{self._popen.pid}/task/{self._popen.pid}/children")
-        found = []
-        for pid in children.read_text().split():
-            with suppress(FileNotFoundError):  # it was killed a moment ago
-                if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    found.append(int(pid))
-        return found
+        return sorted(workers_of(self._popen.pid))
 
     async def kill(self) -> None:
         """Kills it and all its workers."""

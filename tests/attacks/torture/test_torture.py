@@ -47,7 +47,7 @@ async def test_through_kills_and_retries_every_promise_holds(engine: str, tmp_pa
     assert list(violations(history)) == []
     assert deaths == Deaths(plan.kills, full_stops=1, database_kills=plan.database_kills)
     assert seen.operations >= plan.operations
-    assert len(history.found) > 50
+    assert len(history.found) > 20
 
 
 @pytest.mark.parametrize("engine", ENGINES)
