@@ -12,20 +12,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import click
 from google.protobuf.duration_pb2 import Duration
 
+from liquidation.cli.asking import Server, connected, proto_json, server_options
 from liquidation.cli.options import (
     NARROW,
     PAGE,
     Cell,
-    Server,
-    connected,
     format_option,
     plainly,
     policy_of,
     progress_bar,
-    proto_json,
     rules_option,
     screen,
-    server_options,
     size_of,
     with_options,
     write_json,

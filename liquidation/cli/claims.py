@@ -9,21 +9,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from liquidation.cli.asking import Server, connected, proto_json, server_options
 from liquidation.cli.options import (
     NARROW,
     PAGE,
     Column,
     Piece,
-    Server,
-    connected,
     format_option,
     moment,
     number,
     plainly,
     printable,
-    proto_json,
     screen,
-    server_options,
     text,
     write_json,
 )

@@ -8,7 +8,11 @@ import click
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from liquidation.cli.options import Server, printable, server_options, text
+from liquidation.cli.asking import Server, server_options
+from liquidation.cli.options import (
+    printable,
+    text,
+)
 
 _SERVING: Final = "SERVING"
 # The trailing metadata in which the server tells each problem. It is that of `background`, which is

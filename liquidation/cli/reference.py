@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from liquidation.api.convert import rules_in_force
+from liquidation.cli.asking import Server, connected, proto_json, server_options
 from liquidation.cli.options import (
     Cell,
-    Server,
-    connected,
     format_option,
     markdown_table,
     plainly,
     policy_of,
-    proto_json,
     rules_option,
     screen,
-    server_options,
     write_json,
 )
 from liquidation.client.convert import value_of
