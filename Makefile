@@ -4,7 +4,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 RUNS   := $(VENV)/.runs
 READY  := $(VENV)/.ready
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := -m pip install --quiet --disable-pip-version-check
+PIP    := $(BIN)/python $(INSTALL)
 PROTOS := $(wildcard proto/liquidation/v1/*.proto)
 ARGS   ?=
 PYTHONS = $(foreach version,12 13,$(firstword $(wildcard $(HOME)/.pyenv/versions/3.$(version).*/bin/python) python3.$(version)))
@@ -30,8 +31,8 @@ pythons: ## The pure tests on every other Python from 3.11 on that is on the PAT
 	    version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
 	    at=build/python$$version; \
 	    test -x $$at/bin/python || $$python -m venv $$at; \
-	    $$at/bin/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"; \
-	    $$at/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock '.[cli,metrics,otel,postgres]' --group unit || exit 1; \
+	    $$at/bin/python $(INSTALL) "pip>=25.1"; \
+	    $$at/bin/python $(INSTALL) --constraint requirements.lock '.[cli,metrics,otel,postgres]' --group unit || exit 1; \
 	    echo "Python $$version"; \
 	    $$at/bin/python -m pytest -q -n 2 tests/unit --ignore tests/unit/bench || exit 1; \
 	done

@@ -99,7 +99,7 @@ def build_services(
         log_expired,
     )
     claims = ClaimHandlers(store, rules, log, calls(Permission.CLAIMS), new_id, begin)
-    told = {
+    reference = {
         "ListErrorCodes": calls(Permission.CHECK).unary(
             rules_service_pb2.ListErrorCodesRequest, lambda *_: error_codes()
         ),
@@ -108,7 +108,7 @@ def build_services(
         ),
     }
     handlers = {
-        **_paths(_RULES, {**check.handlers, **told}),
+        **_paths(_RULES, {**check.handlers, **reference}),
         **_paths(_LIQUIDATIONS, liquidations.handlers),
         **_paths(_CLAIMS, claims.handlers),
     }
